@@ -1,0 +1,154 @@
+# Start with `make help`. The tools are built from modules of their own
+# (deploy/tools/*/go.mod) into deploy/tools/bin, once for each version.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+# The steps of `test` and `check` are in order; go uses all cores by itself.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+GO ?= go
+TOOLS := deploy/tools
+BIN := $(TOOLS)/bin
+
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+# Without a usable repository (an archive, somebody else's checkout) there is no
+# revision to stamp, and go would refuse to build.
+BUILDVCS := $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),,-buildvcs=false)
+
+# More flags for go test, such as -p=1, -run=Name or -count=1.
+TESTFLAGS ?=
+FUZZTIME ?= 10s
+BENCH ?= .
+BENCHTIME ?= 1s
+
+# The Consul of the tests: USHER_TEST_CONSUL, else one on PATH, else our own build.
+USHER_TEST_CONSUL ?= $(shell command -v consul)
+ifeq ($(USHER_TEST_CONSUL),)
+override USHER_TEST_CONSUL := $(CURDIR)/$(BIN)/consul
+CONSUL := $(BIN)/consul
+endif
+
+##@ Use
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, USHER_TEST_CONSUL\n'
+
+.PHONY: build
+build: ## build bin/usher
+	$(GO) build -trimpath $(BUILDVCS) -ldflags '-X main.version=$(VERSION)' -o bin/usher ./cmd/usher
+
+.PHONY: dev
+dev: build ## build and run the demo on 127.0.0.1:8080
+	bin/usher dev
+
+.PHONY: clean
+clean: ## remove what make built (go's cache stays, so tools come back quickly)
+	rm -rf bin $(BIN)
+
+##@ Check
+
+.PHONY: check
+check: fmt-check vet lint ## before each commit: format, vet, lint, short tests
+	@echo '==> go test -race -short'
+	@$(GO) test -race -short $(TESTFLAGS) ./...
+
+.PHONY: test
+test: deps consul vet lint unit e2e ## everything, from a fresh machine on
+
+.PHONY: unit
+unit: $(CONSUL) ## go test -race, all packages but the commands
+	@echo '==> go test -race'
+	@pkgs=$$($(GO) list ./...); \
+		pkgs=$$(grep -v '/cmd/' <<<"$$pkgs" || true); \
+		[ -z "$$pkgs" ] || $(GO) test -race $(TESTFLAGS) $$pkgs
+
+.PHONY: e2e
+e2e: $(CONSUL) ## the end-to-end tests, those of cmd/
+	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
+		if [ -n "$$pkgs" ]; then \
+			echo '==> end-to-end tests'; \
+			$(GO) test -race -count=1 -timeout=15m $(TESTFLAGS) $$pkgs; \
+		fi
+
+.PHONY: vet
+vet: ## go vet
+	@echo '==> go vet'
+	@$(GO) vet ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## golangci-lint, see .golangci.yml
+	@echo '==> golangci-lint'
+	@$(BIN)/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: $(BIN)/gofumpt ## lay out the code with gofumpt
+	@$(BIN)/gofumpt -l -w .
+
+.PHONY: fmt-check
+fmt-check: $(BIN)/gofumpt
+	@echo '==> gofumpt'
+	@files=$$($(BIN)/gofumpt -l .); \
+		[ -z "$$files" ] || { printf '%s\n' 'not formatted, run make fmt:' "$$files" >&2; exit 1; }
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@$(GO) test -list '^Fuzz' ./... | \
+		awk '/^Fuzz/ { name[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, name[i]; n = 0 }' | \
+		while read -r pkg name; do \
+			echo "==> $$pkg $$name"; \
+			$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$pkg" </dev/null; \
+		done
+
+.PHONY: bench
+bench: $(CONSUL) ## benchmarks (BENCH=regexp, BENCHTIME=1s)
+	@$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(TESTFLAGS) ./...
+
+.PHONY: vuln
+vuln: $(BIN)/govulncheck ## known vulnerabilities in what usher calls (needs the network)
+	@$(BIN)/govulncheck ./...
+
+##@ Tools
+
+.PHONY: consul
+consul: $(CONSUL) ## the Consul of the tests: build it unless one is on PATH, print where it is
+	@echo 'consul: $(USHER_TEST_CONSUL)'
+
+.PHONY: promtool
+promtool: $(BIN)/promtool ## promtool, for the alert rules: build it, print where it is
+	@echo 'promtool: $(CURDIR)/$(BIN)/promtool'
+
+.PHONY: deps
+deps: ## the programs the tests need, from Debian where apt is there
+	@pkgs=; \
+		command -v curl >/dev/null || pkgs="$$pkgs curl"; \
+		command -v gcc >/dev/null || pkgs="$$pkgs gcc libc6-dev"; \
+		if [ -z "$$pkgs" ]; then exit 0; fi; \
+		sudo=; if [ "$$(id -u)" != 0 ]; then sudo='sudo -n'; fi; \
+		echo "==> apt-get install$$pkgs"; \
+		if ! command -v apt-get >/dev/null || { [ -n "$$sudo" ] && ! $$sudo true; }; then \
+			echo "cannot install them here; please install:$$pkgs" >&2; exit 1; \
+		fi; \
+		$$sudo apt-get update -q; \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$pkgs
+
+unit e2e bench: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
+
+# $(call tool,binary,module folder,package,how long): the binary is as new as its
+# module's go.mod and go.sum, so a repeated run does nothing.
+define tool
+$(BIN)/$(1): $(TOOLS)/$(2)/go.mod $(TOOLS)/$(2)/go.sum
+	@echo '==> building $(1), the first time this takes $(4)'
+	@cd $(TOOLS)/$(2) && GOWORK=off $(GO) build -o ../bin/$(1) $(3)
+	@touch $$@
+endef
+$(eval $(call tool,consul,consul,github.com/hashicorp/consul,about five minutes))
+$(eval $(call tool,golangci-lint,lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,about three minutes))
+$(eval $(call tool,gofumpt,lint,mvdan.cc/gofumpt,some seconds))
+$(eval $(call tool,govulncheck,vuln,golang.org/x/vuln/cmd/govulncheck,some seconds))
+$(eval $(call tool,promtool,promtool,github.com/prometheus/prometheus/cmd/promtool,up to ten minutes))
