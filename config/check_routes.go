@@ -1,0 +1,168 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// routeNames are the names a route may refer to.
+type routeNames struct {
+	listeners, registries []string
+}
+
+func (c *checker) routes(cfg *Config) {
+	var known routeNames
+	for _, l := range cfg.Listeners {
+		known.listeners = append(known.listeners, l.Name)
+	}
+	for _, r := range cfg.Registries {
+		known.registries = append(known.registries, r.Name)
+	}
+	names := map[string]string{}
+	for i, r := range cfg.Routes {
+		c.route(r, index("routes", i), known, names)
+	}
+}
+
+func (c *checker) route(r Route, at string, known routeNames, names map[string]string) {
+	if r.Name == "" {
+		c.required(at, "name", "route has no name")
+	} else {
+		c.name(child(at, "name"), "route", r.Name)
+		c.unique(names, at, "route", r.Name)
+	}
+	c.target(r, at, known.registries)
+	c.match(r.Match, child(at, "match"), known.listeners)
+	c.prefix(child(at, "strip_prefix"), "strip_prefix", r.StripPrefix)
+	c.prefix(child(at, "prepend_prefix"), "prepend_prefix", r.PrependPrefix)
+	if r.Host != "" {
+		c.host(child(at, "host"), r.Host, false)
+	}
+}
+
+// target checks that a route says where requests go, in one way.
+func (c *checker) target(r Route, at string, registries []string) {
+	switch {
+	case r.Service != "" && len(r.Split) > 0:
+		c.bad(child(at, "split"), "route %q has both service and split", r.Name)
+	case r.Service != "":
+		c.service(child(at, "service"), r.Service, registries)
+	case len(r.Split) > 0:
+		c.split(r.Split, child(at, "split"), registries)
+	case !c.failed[child(at, "split")]:
+		c.required(at, "service", "route %q has neither service nor split", r.Name)
+	}
+}
+
+func (c *checker) split(arms []Arm, at string, registries []string) {
+	sum, sure := 0.0, true
+	for i, a := range arms {
+		arm := index(at, i)
+		if a.Service == "" {
+			c.required(arm, "service", "this part of the split has no service")
+		} else {
+			c.service(child(arm, "service"), a.Service, registries)
+		}
+		if a.Weight < 0 {
+			c.bad(child(arm, "weight"), "weight is negative")
+		}
+		sum += max(0, a.Weight)
+		sure = sure && a.Weight >= 0 && !c.failed[child(arm, "weight")]
+	}
+	if sure && sum == 0 {
+		c.bad(at, "the weights of the split sum up to 0")
+	}
+}
+
+// service checks a service's name, or name@registry.
+func (c *checker) service(path, service string, registries []string) {
+	c.name(path, "service", service)
+	i := strings.LastIndexByte(service, '@')
+	if i < 0 {
+		return
+	}
+	if i == 0 {
+		c.bad(path, "service %q has no name before the @", shorten(service))
+	}
+	if registry := service[i+1:]; !slices.Contains(registries, registry) {
+		c.bad(path, "unknown registry %q in service %q%s", shorten(registry), shorten(service),
+			suggest(registry, registries))
+	}
+}
+
+func (c *checker) match(m Match, at string, listeners []string) {
+	for i, l := range m.Listeners {
+		if !slices.Contains(listeners, l) {
+			c.bad(index(child(at, "listeners"), i), "unknown listener %q%s", shorten(l), suggest(l, listeners))
+		}
+	}
+	for i, h := range m.Hosts {
+		c.host(index(child(at, "hosts"), i), h, true)
+	}
+	for i, method := range m.Methods {
+		c.method(index(child(at, "methods"), i), method)
+	}
+	for name, value := range m.Headers {
+		c.header(child(child(at, "headers"), name), name, value)
+	}
+	c.path(m, at)
+}
+
+func (c *checker) path(m Match, at string) {
+	c.word(child(at, "path_type"), "path_type", m.PathType, "prefix", "exact", "glob", "regex")
+	path := child(at, "path")
+	switch m.PathType {
+	case "prefix", "exact":
+		c.prefix(path, "path", m.Path)
+		if strings.ContainsAny(m.Path, "?#") {
+			c.bad(path, "path %q contains ? or #: only the path of a request is matched", shorten(m.Path))
+		}
+	case "glob", "regex":
+		if m.Path == "" {
+			c.required(at, "path", "path is required with path_type %s", m.PathType)
+		}
+	}
+	if m.PathType != "regex" {
+		return
+	}
+	if _, err := regexp.Compile(m.Path); err != nil {
+		c.bad(path, "path is not a valid regular expression: %s",
+			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+}
+
+// prefix checks text that begins a request path; empty is none.
+func (c *checker) prefix(path, key, value string) {
+	switch {
+	case value == "":
+	case value[0] != '/':
+		c.bad(path, "%s %q does not start with \"/\"", key, shorten(value))
+	case strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		c.bad(path, "%s %q contains a space or a control character", key, shorten(value))
+	}
+}
+
+func (c *checker) host(path, host string, pattern bool) {
+	if err := checkHost(host, pattern); err != nil {
+		c.bad(path, "%v", err)
+	}
+}
+
+func (c *checker) method(path, method string) {
+	switch upper := strings.ToUpper(method); {
+	case !isToken(method):
+		c.bad(path, "method %q is not a valid HTTP method", shorten(method))
+	case upper != method:
+		c.bad(path, "method %q is not in upper case: write %q", shorten(method), shorten(upper))
+	}
+}
+
+func (c *checker) header(path, name, value string) {
+	if !isToken(name) {
+		c.bad(path, "%q is not a valid header name", shorten(name))
+	}
+	if strings.ContainsAny(value, "\r\n\x00") {
+		c.bad(path, "the value of header %q contains a line end or a NUL", shorten(name))
+	}
+}

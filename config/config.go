@@ -1,0 +1,254 @@
+package config
+
+import "time"
+
+// Config is one whole, validated configuration. Load fills it, nothing changes
+// it afterwards; every part may be read from any goroutine.
+type Config struct {
+	Listeners  []Listener         `yaml:"listeners"`
+	Admin      Admin              `yaml:"admin"`
+	Telemetry  Telemetry          `yaml:"telemetry"`
+	Log        Log                `yaml:"log"`
+	Registries []Registry         `yaml:"registries"`
+	Routes     []Route            `yaml:"routes"`
+	Services   map[string]Service `yaml:"services"`
+	Defaults   Defaults           `yaml:"defaults"`
+
+	// Files are the files this configuration was read from: the file itself, its
+	// includes and the secrets it names. A change of any of them is a reason to
+	// reload.
+	Files []string `yaml:"-"`
+	// Globs are the patterns of its includes: a new file that matches one is a
+	// reason to reload, too.
+	Globs []string `yaml:"-"`
+	// Hash identifies the effective configuration: equal contents, equal hash.
+	Hash string `yaml:"-"`
+}
+
+// Listener is one address clients connect to.
+type Listener struct {
+	// Name identifies the listener in routes, metrics and logs; unique. Default:
+	// the address.
+	Name string `yaml:"name"`
+	// Address is host:port or :port.
+	Address string `yaml:"address"`
+	// Protocol is http, the only one so far.
+	Protocol string `yaml:"protocol"`
+	// TrustedProxies are the peers (CIDR, or one address) whose forwarding fields
+	// (X-Forwarded-For and its kin) are believed. Empty: nobody's are.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// MaxConnections bounds the connections open at once; more are refused at
+	// accept. 0: no bound.
+	MaxConnections int `yaml:"max_connections"`
+	// HeaderTimeout bounds the time from a request's first byte to the end of its
+	// head.
+	HeaderTimeout time.Duration `yaml:"header_timeout"`
+	// KeepaliveTimeout bounds the time a connection may stay idle between
+	// requests.
+	KeepaliveTimeout time.Duration `yaml:"keepalive_timeout"`
+	// MaxBodySize bounds a request's body, in bytes. 0: no bound.
+	MaxBodySize Size `yaml:"max_body_size"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// Admin is the operators' listener.
+type Admin struct {
+	// Address is host:port; default 127.0.0.1:9900.
+	Address string `yaml:"address"`
+}
+
+// Telemetry is an optional second, read-only listener: /livez, /readyz, /metrics.
+type Telemetry struct {
+	// Address is host:port; empty: none.
+	Address string `yaml:"address"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text, json or auto: text on a terminal, JSON else.
+	Format string `yaml:"format"`
+}
+
+// Registry is one source of services. Type chooses which of the pointers is set;
+// the keys of that type stand beside the common ones in the file.
+type Registry struct {
+	// Type is consul or file.
+	Type string `yaml:"type"`
+	// Name identifies the registry in metrics and logs; unique. Default: its type.
+	Name string `yaml:"name"`
+	// StartTimeout bounds how long the start waits for the first full answer.
+	StartTimeout time.Duration `yaml:"start_timeout"`
+
+	Consul *Consul `yaml:",when type=consul"`
+	File   *File   `yaml:",when type=file"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// Consul is a Consul agent to watch.
+type Consul struct {
+	// Address is host:port, http://…, https://… or unix://…. Default: the standard
+	// CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
+	Address string `yaml:"address"`
+	// Datacenter, Namespace and Partition are passed with every query. Empty: the
+	// agent's own.
+	Datacenter string `yaml:"datacenter"`
+	Namespace  string `yaml:"namespace"`
+	Partition  string `yaml:"partition"`
+	// Token is the ACL token; token_file reads it from a file. Default:
+	// CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
+	Token string `yaml:"token" secret:"true"`
+	// TokenFile is the file Token was read from, for who wants to read it again;
+	// empty when it was given by itself.
+	TokenFile string `yaml:"token_file"`
+	// TLS is used when Address is https://….
+	TLS ConsulTLS `yaml:"tls"`
+	// TagPrefix marks the tags that announce routes.
+	TagPrefix string `yaml:"tag_prefix"`
+}
+
+// ConsulTLS is how usher speaks TLS to the agent.
+type ConsulTLS struct {
+	CAFile             string `yaml:"ca_file" path:"true"`
+	CertFile           string `yaml:"cert_file" path:"true"`
+	KeyFile            string `yaml:"key_file" path:"true"`
+	ServerName         string `yaml:"server_name"`
+	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+}
+
+// File is a file registry: services and their instances in YAML (see Catalog).
+type File struct {
+	// Path is the catalog file, relative to the file that names it.
+	Path string `yaml:"path" path:"true"`
+}
+
+// Route overrides or adds one route.
+type Route struct {
+	// Name identifies the route; unique in the file.
+	Name string `yaml:"name"`
+	// Match says which requests the route takes.
+	Match Match `yaml:"match"`
+	// Service is where they go: a service's name, or name@registry.
+	Service string `yaml:"service"`
+	// Split shares them between services by weight; instead of Service.
+	Split []Arm `yaml:"split"`
+	// Priority decides between routes that match a request equally well; the
+	// higher wins. Default 0.
+	Priority int `yaml:"priority"`
+	// StripPrefix is taken from the front of the path before it is forwarded.
+	StripPrefix string `yaml:"strip_prefix"`
+	// PrependPrefix is put in front of the path, after StripPrefix.
+	PrependPrefix string `yaml:"prepend_prefix"`
+	// Host replaces the Host field sent upstream. Empty: the client's.
+	Host string `yaml:"host"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// Match is the condition of a route; all its parts must hold.
+type Match struct {
+	// Listeners are the names of the listeners the route appears on. Empty: all.
+	Listeners []string `yaml:"listeners"`
+	// Hosts are host names; a * in one stands for any run of characters. Empty: any
+	// host.
+	Hosts []string `yaml:"hosts"`
+	// Path is matched as PathType says. Default: /, every path.
+	Path string `yaml:"path"`
+	// PathType is prefix, exact, glob or regex.
+	PathType string `yaml:"path_type"`
+	// Methods are the request methods taken. Empty: any.
+	Methods []string `yaml:"methods"`
+	// Headers are fields that must be present with exactly this value.
+	Headers map[string]string `yaml:"headers"`
+}
+
+// Arm is one part of a split.
+type Arm struct {
+	Service string `yaml:"service"`
+	// Weight is the arm's share relative to the others. Default 1; 0 gets nothing.
+	Weight float64 `yaml:"weight"`
+}
+
+// Service holds the settings of one service, whichever registry it comes from.
+// What the file leaves out is taken from Defaults.
+type Service struct {
+	Policy `yaml:",inline"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// Policy is how requests to a service are balanced, bounded and repeated.
+type Policy struct {
+	// Balance is least_request or round_robin.
+	Balance string `yaml:"balance"`
+	// ConnectTimeout bounds the making of an upstream connection.
+	ConnectTimeout time.Duration `yaml:"connect_timeout"`
+	// Timeout bounds the wait for the response header, from the moment the request
+	// was sent. 0: no bound.
+	Timeout time.Duration `yaml:"timeout"`
+	// IdleTimeout bounds the wait between two reads of a body, and for a write to
+	// make progress.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// TotalTimeout bounds a whole request. 0: no bound.
+	TotalTimeout time.Duration `yaml:"total_timeout"`
+	// Retry says how often a request that is safe to repeat is tried.
+	Retry Retry `yaml:"retry"`
+}
+
+// Retry is how often a request is tried, each time on another endpoint.
+type Retry struct {
+	// Attempts is the number of tries after the first. 0: never again.
+	Attempts int `yaml:"attempts"`
+}
+
+// Defaults are the settings of every service that says nothing else, and those
+// of the process.
+type Defaults struct {
+	Policy `yaml:",inline"`
+
+	// DrainDelay is how long usher, told to stop, still accepts connections while
+	// it is already unready.
+	DrainDelay time.Duration `yaml:"drain_delay"`
+	// DrainTimeout bounds how long running requests may take after that.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+}
+
+// Catalog is the content of a file registry.
+type Catalog struct {
+	Services []CatalogService `yaml:"services"`
+}
+
+// CatalogService is one service of a file registry.
+type CatalogService struct {
+	// Name is unique in the file.
+	Name string `yaml:"name"`
+	// Routes are announcements in the language of the urlprefix- tags; every
+	// instance makes them.
+	Routes    []string          `yaml:"routes"`
+	Instances []CatalogInstance `yaml:"instances"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// CatalogInstance is one instance of a service of a file registry.
+type CatalogInstance struct {
+	// ID identifies the instance within its service. Default: its address.
+	ID string `yaml:"id"`
+	// Address is host:port.
+	Address string `yaml:"address"`
+	// Weight is the instance's share relative to the others. Default 1; 0 drains.
+	Weight float64 `yaml:"weight"`
+	// Status is passing, warning, critical or maintenance. Default passing.
+	Status string            `yaml:"status"`
+	Tags   []string          `yaml:"tags"`
+	Meta   map[string]string `yaml:"meta"`
+
+	Pos Pos `yaml:",pos"`
+}
+
+// Size is a number of bytes; in the file a plain number or one with KiB, MiB or
+// GiB (kB, MB, GB for powers of ten).
+type Size int64

@@ -1,0 +1,103 @@
+package config
+
+import "time"
+
+// builtin is a configuration in which everything outside lists has its default.
+func builtin() *Config {
+	return &Config{
+		Admin: Admin{Address: "127.0.0.1:9900"},
+		Log:   Log{Level: "info", Format: "auto"},
+		Defaults: Defaults{
+			Policy: Policy{
+				Balance:        "least_request",
+				ConnectTimeout: time.Second,
+				Timeout:        30 * time.Second,
+				IdleTimeout:    60 * time.Second,
+				Retry:          Retry{Attempts: 2},
+			},
+			DrainTimeout: 30 * time.Second,
+		},
+	}
+}
+
+// elements are the defaults of what stands in lists: one value of each type.
+func elements() []any {
+	return []any{
+		Listener{Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second},
+		Registry{StartTimeout: 10 * time.Second},
+		Consul{TagPrefix: "urlprefix-"},
+		Route{Match: Match{PathType: "prefix"}},
+		Arm{Weight: 1},
+		CatalogInstance{Weight: 1, Status: "passing"},
+	}
+}
+
+// override puts the flags into the tree, at positions that name them.
+func override(root *node, opts Options) {
+	if opts.Listen != "" {
+		pos := Pos{File: "--listen"}
+		root.set("listeners", listAt(pos, mapAt(pos, "name", "web", "address", opts.Listen)))
+	}
+	if opts.Consul != "" {
+		pos := Pos{File: "--consul"}
+		root.set("registries", listAt(pos, mapAt(pos, "type", "consul", "address", opts.Consul)))
+	}
+	overrideKey(root, "admin", "address", "--admin", opts.Admin)
+	overrideKey(root, "log", "level", "--log-level", opts.LogLevel)
+	overrideKey(root, "log", "format", "--log-format", opts.LogFormat)
+}
+
+// overrideKey leaves a section that is no map alone: it is refused later.
+func overrideKey(root *node, section, key, flag, value string) {
+	if value == "" {
+		return
+	}
+	pos := Pos{File: flag}
+	if root.given(section) == nil {
+		root.set(section, mapAt(pos))
+	}
+	root.given(section).set(key, scalarAt(pos, value))
+}
+
+// addMissing puts the lists that have a default into the tree when nobody gave
+// them. An empty list is given: it stays empty.
+func addMissing(root *node) {
+	pos := Pos{File: root.pos.File}
+	if root.given("listeners") == nil {
+		root.set("listeners", listAt(pos, mapAt(pos, "name", "web", "address", ":8080")))
+	}
+	if root.given("registries") == nil {
+		root.set("registries", listAt(pos, mapAt(pos, "type", "consul")))
+	}
+}
+
+// completeConfig fills in the defaults that depend on other values or on the
+// environment.
+func completeConfig(cfg *Config, d *decoder, l *loader) {
+	for i := range cfg.Listeners {
+		if cfg.Listeners[i].Name == "" {
+			cfg.Listeners[i].Name = cfg.Listeners[i].Address
+		}
+	}
+	for i := range cfg.Registries {
+		r := &cfg.Registries[i]
+		if r.Name == "" {
+			r.Name = r.Type
+		}
+		if r.Consul != nil {
+			consulEnv(r.Consul, index("registries", i), d, l)
+		}
+	}
+	for i := range cfg.Routes {
+		completeMatch(&cfg.Routes[i].Match)
+	}
+}
+
+func completeMatch(m *Match) {
+	if m.Path == "" && (m.PathType == "prefix" || m.PathType == "exact") {
+		m.Path = "/"
+	}
+	for i, h := range m.Hosts {
+		m.Hosts[i] = lowerASCII(h)
+	}
+}

@@ -1,0 +1,284 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeFiles writes files, by name and content, into a new folder and returns
+// the path of main.yaml in it.
+func writeFiles(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "main.yaml")
+}
+
+// mustLoad loads a configuration of one file, without any environment.
+func mustLoad(t testing.TB, content string, opts Options) *Config {
+	t.Helper()
+	if opts.Env == nil {
+		opts.Env = envOf(nil)
+	}
+	cfg, err := Load(writeFiles(t, map[string]string{"main.yaml": content}), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestDefaults(t *testing.T) {
+	policy := Policy{
+		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
+		IdleTimeout: time.Minute, Retry: Retry{Attempts: 2},
+	}
+	want := &Config{
+		Listeners: []Listener{{
+			Name: "web", Address: ":8080", Protocol: "http",
+			HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
+		}},
+		Admin: Admin{Address: "127.0.0.1:9900"},
+		Log:   Log{Level: "info", Format: "auto"},
+		Registries: []Registry{{
+			Type: "consul", Name: "consul", StartTimeout: 10 * time.Second,
+			Consul: &Consul{Address: "127.0.0.1:8500", TagPrefix: "urlprefix-"},
+		}},
+		Defaults: Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
+	}
+	cfg, err := Load("", Options{Env: envOf(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Hash = cfg.Hash
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got %+v\nwant %+v", cfg, want)
+	}
+	for name, content := range map[string]string{
+		"empty": "", "comment": "# nothing\n", "null": "~\n", "null keys": "log:\nlisteners: ~\n",
+	} {
+		if got := mustLoad(t, content, Options{}); got.Hash != cfg.Hash {
+			t.Errorf("%s: differs from the defaults: %+v", name, got)
+		}
+	}
+}
+
+func TestLoadFull(t *testing.T) {
+	t.Chdir("testdata/good")
+	got, err := Load("full.yaml", Options{Env: envOf(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wantFull()
+	got.Hash = ""
+	dropPositions(got)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+		t.Logf("consul: got %+v want %+v", got.Registries[0].Consul, want.Registries[0].Consul)
+	}
+}
+
+func dropPositions(cfg *Config) {
+	for i := range cfg.Listeners {
+		cfg.Listeners[i].Pos = Pos{}
+	}
+	for i := range cfg.Registries {
+		cfg.Registries[i].Pos = Pos{}
+	}
+	for i := range cfg.Routes {
+		cfg.Routes[i].Pos = Pos{}
+	}
+	for name, s := range cfg.Services {
+		s.Pos = Pos{}
+		cfg.Services[name] = s
+	}
+}
+
+func wantFull() *Config {
+	policy := Policy{"round_robin", 2 * time.Second, 10 * time.Second, 20 * time.Second, time.Hour, Retry{1}}
+	orders, cart := Service{Policy: policy}, Service{Policy: policy}
+	orders.Balance, orders.Retry.Attempts = "least_request", 0
+	cart.TotalTimeout = 0
+	return &Config{
+		Listeners: []Listener{{
+			Name: "web", Address: ":8080", Protocol: "http", TrustedProxies: []string{"10.0.0.0/8", "::1"},
+			MaxConnections: 1000, HeaderTimeout: 5 * time.Second, KeepaliveTimeout: time.Minute, MaxBodySize: 10 << 20,
+		}},
+		Admin:     Admin{"127.0.0.1:9901"},
+		Telemetry: Telemetry{":9902"},
+		Log:       Log{"debug", "json"},
+		Registries: []Registry{
+			wantConsul(),
+			{Type: "file", Name: "file", StartTimeout: 10 * time.Second, File: &File{"conf.d/services.yaml"}},
+		},
+		Routes: []Route{
+			{
+				Name: "orders", Service: "orders@main", Priority: -5,
+				StripPrefix: "/orders", PrependPrefix: "/v1", Host: "orders.internal",
+				Match: Match{
+					Listeners: []string{"web"}, Hosts: []string{"shop.example.com", "*.example.org:8080", "[::1]"},
+					Path: "/orders/", PathType: "exact", Methods: []string{"GET", "POST"},
+					Headers: map[string]string{"X-Beta": "1"},
+				},
+			},
+			{Name: "canary", Match: Match{Path: "^/v[0-9]+/", PathType: "regex"}, Split: []Arm{{"a", 95}, {"b", 1}}},
+		},
+		Services: map[string]Service{"orders": orders, "cart": cart},
+		Defaults: Defaults{Policy: policy, DrainDelay: 5 * time.Second, DrainTimeout: 10 * time.Second},
+		Files:    []string{"full.yaml", "conf.d/10-split.yaml", "conf.d/20-cart.yaml", "token"},
+		Globs:    []string{"conf.d/*.yaml"},
+	}
+}
+
+func wantConsul() Registry {
+	return Registry{
+		Type: "consul", Name: "main", StartTimeout: 3 * time.Second,
+		Consul: &Consul{
+			Address: "https://consul.example.com:8501", Datacenter: "dc1", Namespace: "team", Partition: "part",
+			Token: "s3cret", TokenFile: "token", TagPrefix: "route-",
+			TLS: ConsulTLS{"ca.pem", "c.pem", "/k.pem", "consul", true},
+		},
+	}
+}
+
+func TestPositions(t *testing.T) {
+	t.Chdir("testdata/good")
+	cfg, err := Load("full.yaml", Options{Env: envOf(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		got  Pos
+		want string
+	}{
+		{"listener", cfg.Listeners[0].Pos, "full.yaml:4:5"},
+		{"registry", cfg.Registries[0].Pos, "full.yaml:16:5"},
+		{"included registry", cfg.Registries[1].Pos, "conf.d/10-split.yaml:2:5"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:50:3"},
+		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
+	} {
+		if tt.got.String() != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	cfg := mustLoad(t, `
+listeners: [{name: a, address: ":1"}, {name: b, address: ":2"}]
+registries: [{type: file, path: x}]
+admin: {address: "127.0.0.1:1"}
+log: {level: warn, format: json}
+`, Options{Listen: ":0", Admin: "127.0.0.1:0", Consul: "consul:8500", LogLevel: "debug", LogFormat: "text"})
+	if len(cfg.Listeners) != 1 || cfg.Listeners[0].Name != "web" || cfg.Listeners[0].Address != ":0" {
+		t.Errorf("listeners: got %+v", cfg.Listeners)
+	}
+	r := cfg.Registries[0]
+	if len(cfg.Registries) != 1 || r.Consul.Address != "consul:8500" || r.Name != "consul" {
+		t.Errorf("registries: got %+v", cfg.Registries)
+	}
+	if cfg.Admin.Address != "127.0.0.1:0" || cfg.Log != (Log{"debug", "text"}) {
+		t.Errorf("got %+v %+v", cfg.Admin, cfg.Log)
+	}
+}
+
+func TestOverrideProblems(t *testing.T) {
+	_, err := Load("", Options{
+		Env:    envOf(map[string]string{"CONSUL_HTTP_SSL": "maybe", "CONSUL_HTTP_TOKEN_FILE": "/no/such"}),
+		Listen: "8080", Admin: "x", Consul: "ftp://x", LogLevel: "debgu", LogFormat: "xml",
+	})
+	want := `--admin: address "x" is not host:port or :port
+--consul: address "ftp://x" has the scheme "ftp", expected http, https or unix
+--listen: address "8080" is only a port: write ":8080"
+--log-format: unknown log format "xml", expected one of text, json, auto
+--log-level: unknown log level "debgu", did you mean "debug"?
+CONSUL_HTTP_SSL: expected true or false, found "maybe"
+CONSUL_HTTP_TOKEN_FILE: secret file "/no/such": no such file or directory`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := Load("no-such.yaml", Options{Env: envOf(nil)})
+	if err == nil || err.Error() != "no-such.yaml: no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRegistriesGiven(t *testing.T) {
+	for name, tt := range map[string]struct {
+		content string
+		want    int
+	}{
+		"left out": {"log: {level: info}", 1},
+		"null":     {"registries:", 1},
+		"empty":    {"registries: []", 0},
+		"two":      {"registries: [{type: consul}, {type: file, path: x}]", 2},
+	} {
+		if got := mustLoad(t, tt.content, Options{}).Registries; len(got) != tt.want {
+			t.Errorf("%s: got %d registries, want %d", name, len(got), tt.want)
+		}
+	}
+}
+
+func TestListenerNameIsItsAddress(t *testing.T) {
+	cfg := mustLoad(t, `
+listeners: [{address: ":81"}]
+routes: [{name: a, service: s, match: {listeners: [":81"]}}]
+`, Options{})
+	if cfg.Listeners[0].Name != ":81" {
+		t.Errorf("got %q", cfg.Listeners[0].Name)
+	}
+}
+
+func TestHash(t *testing.T) {
+	base := mustLoad(t, "services: {a: {timeout: 1s}, b: {}}\nlog: {level: warn}", Options{}).Hash
+	for name, tt := range map[string]struct {
+		content string
+		same    bool
+	}{
+		"order and comments": {"# hello\nlog:\n  level: warn\nservices: {b: {}, a: {timeout: 1000ms}}", true},
+		"another value":      {"services: {a: {timeout: 2s}, b: {}}\nlog: {level: warn}", false},
+		"another key":        {"services: {a: {timeout: 1s}, c: {}}\nlog: {level: warn}", false},
+	} {
+		if got := mustLoad(t, tt.content, Options{}).Hash; (got == base) != tt.same {
+			t.Errorf("%s: hashes %s and %s", name, got, base)
+		}
+	}
+}
+
+func TestSawEvenWhenItFails(t *testing.T) {
+	main := writeFiles(t, map[string]string{
+		"main.yaml": "include: [gone.yaml, conf/*.yaml]\nregistries: [{type: consul, token_file: tok}]",
+	})
+	var saw []string
+	_, err := Load(main, Options{Env: envOf(nil), Saw: func(p string) { saw = append(saw, filepath.Base(p)) }})
+	if err == nil || !slices.Equal(saw, []string{"main.yaml", "gone.yaml", "*.yaml", "tok"}) {
+		t.Errorf("saw %q, error %v", saw, err)
+	}
+}
+
+func TestFileTooLarge(t *testing.T) {
+	main := writeFiles(t, map[string]string{
+		"main.yaml": "registries: [{type: consul, token_file: tok}]",
+		"tok":       strings.Repeat("x", maxSecretSize+1),
+	})
+	_, err := Load(main, Options{Env: envOf(nil)})
+	if err == nil || !strings.Contains(err.Error(), "larger than 1MiB") {
+		t.Errorf("got %v", err)
+	}
+}
