@@ -1,0 +1,101 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Discovery counts what the registries say. Its methods may be called from any
+// goroutine.
+type Discovery struct {
+	up, stale, lastSync, index, watches, refused *prometheus.GaugeVec
+	resets, updates, errors                      *prometheus.CounterVec
+	propagation                                  prometheus.Histogram
+}
+
+func newDiscovery(r prometheus.Registerer) *Discovery {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return gaugeVec(r, "discovery_"+name, help, "registry")
+	}
+	counter := func(name, help string, more ...string) *prometheus.CounterVec {
+		return counterVec(r, "discovery_"+name, help, append([]string{"registry"}, more...)...)
+	}
+	return &Discovery{
+		up:       gauge("up", "1 while the registry answers."),
+		stale:    gauge("stale", "1 while what is known of the registry may be out of date."),
+		lastSync: gauge("last_sync_timestamp_seconds", "When the registry last answered."),
+		index:    gauge("index", "The registry's index (Consul)."),
+		watches:  gauge("watches", "Watches running."),
+		refused:  gauge("refused_rules", "Announced rules that were refused."),
+		resets:   counter("index_resets_total", "Times the index went backwards."),
+		updates:  counter("updates_total", "Updates of a service, by whether they changed it.", "result"),
+		errors:   counter("watch_errors_total", "Failed queries, by reason.", "reason"),
+		propagation: register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    namespace + "discovery_propagation_seconds",
+			Help:    "Time from a registry's answer to the table that holds it being in use.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		})),
+	}
+}
+
+// Track begins the series of a registry at zero.
+func (d *Discovery) Track(registry string) {
+	for _, g := range []*prometheus.GaugeVec{d.up, d.stale, d.lastSync, d.index, d.watches, d.refused} {
+		g.WithLabelValues(registry)
+	}
+	d.resets.WithLabelValues(registry)
+	d.updates.WithLabelValues(registry, "changed")
+	d.updates.WithLabelValues(registry, "unchanged")
+}
+
+// Forget ends the series of a registry.
+func (d *Discovery) Forget(registry string) {
+	l := prometheus.Labels{"registry": registry}
+	for _, g := range []*prometheus.GaugeVec{d.up, d.stale, d.lastSync, d.index, d.watches, d.refused} {
+		g.DeletePartialMatch(l)
+	}
+	for _, c := range []*prometheus.CounterVec{d.resets, d.updates, d.errors} {
+		c.DeletePartialMatch(l)
+	}
+}
+
+// Update counts an update of a service; result is changed or unchanged.
+func (d *Discovery) Update(registry, result string) {
+	d.updates.WithLabelValues(registry, result).Inc()
+}
+
+// Watches adds n, which may be negative, to the running watches.
+func (d *Discovery) Watches(registry string, n int) {
+	if n != 0 {
+		d.watches.WithLabelValues(registry).Add(float64(n))
+	}
+}
+
+// Answered notes an answer of the registry at t. An index of 0 is not shown.
+func (d *Discovery) Answered(registry string, t time.Time, index uint64, reset bool) {
+	d.up.WithLabelValues(registry).Set(1)
+	d.stale.WithLabelValues(registry).Set(0)
+	d.lastSync.WithLabelValues(registry).Set(float64(t.UnixMilli()) / 1e3)
+	if index > 0 {
+		d.index.WithLabelValues(registry).Set(float64(index))
+	}
+	if reset {
+		d.resets.WithLabelValues(registry).Inc()
+	}
+}
+
+// Failed notes a failed query.
+func (d *Discovery) Failed(registry, reason string) {
+	d.up.WithLabelValues(registry).Set(0)
+	d.stale.WithLabelValues(registry).Set(1)
+	d.errors.WithLabelValues(registry, reason).Inc()
+}
+
+// Refused sets the number of refused rules of a registry.
+func (d *Discovery) Refused(registry string, n int) {
+	d.refused.WithLabelValues(registry).Set(float64(n))
+}
+
+// Propagated observes the time from an answer to its table being in use.
+func (d *Discovery) Propagated(took time.Duration) { d.propagation.Observe(took.Seconds()) }

@@ -1,0 +1,205 @@
+package metrics
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Listener holds the series of one listener.
+type Listener struct {
+	name        string
+	InFlight    Gauge
+	Open        Gauge
+	Connections *Counter
+}
+
+// Downstream counts what clients ask for and get. It is a prometheus.Collector.
+type Downstream struct {
+	// Overhead is the time usher itself took for a request, the upstream's not
+	// counted.
+	Overhead *Histogram
+
+	reasons []string
+
+	mu         sync.Mutex
+	generation uint64
+	routes     map[seriesKey]*Route
+	listeners  map[string]*Listener
+}
+
+// newDownstream returns an empty Downstream; reasons are the words that
+// Sample.Reason indexes.
+func newDownstream(reasons []string) *Downstream {
+	return &Downstream{
+		Overhead: NewHistogram(overheadBounds), reasons: reasons,
+		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
+	}
+}
+
+var overheadBounds = []time.Duration{
+	25 * time.Microsecond, 50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond,
+	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond,
+}
+
+// Listener returns the series of the listener called name, made at first use.
+func (d *Downstream) Listener(name string) *Listener {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.listeners[name]
+	if l == nil {
+		l = &Listener{name: name, InFlight: NewGauge(), Open: NewGauge(), Connections: NewCounter()}
+		d.listeners[name] = l
+	}
+	return l
+}
+
+// Publish begins a new set of routes: resolve is called once, with the function
+// that returns the series of a route and service. What it does not ask for has
+// left, is shown once more and then forgotten.
+func (d *Downstream) Publish(resolve func(series func(route, service string) *Route)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.generation++
+	resolve(func(route, service string) *Route {
+		key := seriesKey{route, service}
+		r := d.routes[key]
+		if r == nil {
+			r = &Route{key: key, reasons: d.reasons}
+			d.routes[key] = r
+		}
+		r.generation, r.shown = d.generation, false
+		return r
+	})
+}
+
+var (
+	descRequests = prometheus.NewDesc("usher_requests_total",
+		"Requests answered, by listener, route, service, method and status (499: the client left).",
+		[]string{"listener", "route", "service", "method", "code"}, nil)
+	descDuration = prometheus.NewDesc("usher_request_duration_seconds",
+		"Time from a request's first byte to the end of its answer.", []string{"route", "service"}, nil)
+	descErrors = prometheus.NewDesc("usher_request_errors_total",
+		"Answers usher made itself because a request failed, by reason.", []string{"route", "reason"}, nil)
+	descReceived = prometheus.NewDesc("usher_request_body_bytes_total",
+		"Bytes of request bodies.", []string{"route"}, nil)
+	descSent = prometheus.NewDesc("usher_response_body_bytes_total",
+		"Bytes of response bodies.", []string{"route"}, nil)
+	descInFlight = prometheus.NewDesc("usher_requests_in_flight",
+		"Requests being served.", []string{"listener"}, nil)
+	descConnections = prometheus.NewDesc("usher_connections_total",
+		"Client connections accepted.", []string{"listener"}, nil)
+	descOpen = prometheus.NewDesc("usher_open_connections",
+		"Client connections open.", []string{"listener"}, nil)
+	descOverhead = prometheus.NewDesc("usher_proxy_overhead_seconds",
+		"Time usher itself took for a request, the upstream's not counted.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		descRequests, descDuration, descErrors, descReceived, descSent,
+		descInFlight, descConnections, descOpen, descOverhead,
+	} {
+		ch <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.listeners {
+		l.collect(ch)
+	}
+	perRoute := map[string]*routeTotals{}
+	for key, r := range d.routes {
+		if r.generation != d.generation {
+			if r.shown {
+				delete(d.routes, key)
+				continue
+			}
+			r.shown = true
+		}
+		r.collect(ch)
+		totalsOf(perRoute, key.route).add(r)
+	}
+	for route, t := range perRoute {
+		t.collect(ch, route, d.reasons)
+	}
+	collectHistogram(ch, descOverhead, d.Overhead)
+}
+
+func (l *Listener) collect(ch chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, g Gauge) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(g.Value()), l.name)
+	}
+	gauge(descInFlight, l.InFlight)
+	gauge(descOpen, l.Open)
+	n := float64(l.Connections.Value())
+	ch <- prometheus.MustNewConstMetric(descConnections, prometheus.CounterValue, n, l.name)
+}
+
+func (r *Route) collect(ch chan<- prometheus.Metric) {
+	if list := r.requests.Load(); list != nil {
+		for _, c := range *list {
+			ch <- prometheus.MustNewConstMetric(descRequests, prometheus.CounterValue, float64(c.n.Value()),
+				c.listener.name, r.key.route, r.key.service, methods[c.method], strconv.Itoa(int(c.code)))
+		}
+	}
+	if h := r.durations.Load(); h != nil {
+		collectHistogram(ch, descDuration, h, r.key.route, r.key.service)
+	}
+}
+
+func collectHistogram(ch chan<- prometheus.Metric, desc *prometheus.Desc, h *Histogram, labels ...string) {
+	count, sum, buckets := h.Snapshot()
+	ch <- prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...)
+}
+
+// routeTotals are the figures of a route over all its services.
+type routeTotals struct {
+	received, sent uint64
+	errors         []uint64
+}
+
+func totalsOf(m map[string]*routeTotals, route string) *routeTotals {
+	t := m[route]
+	if t == nil {
+		t = &routeTotals{}
+		m[route] = t
+	}
+	return t
+}
+
+func (t *routeTotals) add(r *Route) {
+	if c := r.received.Load(); c != nil {
+		t.received += c.Value()
+	}
+	if c := r.sent.Load(); c != nil {
+		t.sent += c.Value()
+	}
+	cells := r.errors.Load()
+	if cells == nil {
+		return
+	}
+	if t.errors == nil {
+		t.errors = make([]uint64, len(*cells))
+	}
+	for i := range *cells {
+		t.errors[i] += (*cells)[i].Load()
+	}
+}
+
+func (t *routeTotals) collect(ch chan<- prometheus.Metric, route string, reasons []string) {
+	ch <- prometheus.MustNewConstMetric(descReceived, prometheus.CounterValue, float64(t.received), route)
+	ch <- prometheus.MustNewConstMetric(descSent, prometheus.CounterValue, float64(t.sent), route)
+	for i, n := range t.errors {
+		if n > 0 {
+			ch <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), route, reasons[i])
+		}
+	}
+}
