@@ -1,0 +1,55 @@
+package watcher
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The meta keys by which an instance speaks to usher.
+const (
+	// MetaRoute announces rules; so do MetaRoute-2 and so on.
+	MetaRoute = "usher-route"
+	// MetaWeight is the instance's share relative to the others.
+	MetaWeight = "usher-weight"
+	// MetaEnable keeps the instance out when it is false.
+	MetaEnable = "usher-enable"
+)
+
+// Announcements returns what the tags that begin with prefix and the meta keys
+// announce, tags first, each in a fixed order.
+func Announcements(prefix string, tags []string, meta map[string]string) []Announcement {
+	var out []Announcement
+	for _, tag := range tags {
+		if text, ok := strings.CutPrefix(tag, prefix); ok {
+			out = append(out, Announcement{Origin: FromTag, Where: tag, Text: strings.TrimSpace(text)})
+		}
+	}
+	keys := make([]string, 0, len(meta))
+	for key := range meta {
+		if key == MetaRoute || strings.HasPrefix(key, MetaRoute+"-") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		for text := range strings.SplitSeq(meta[key], ";") {
+			if text = strings.TrimSpace(text); text != "" {
+				out = append(out, Announcement{Origin: FromMeta, Where: key, Text: text})
+			}
+		}
+	}
+	return out
+}
+
+// Weight returns weight times what the meta asks for; a value that is no weight
+// counts as 1.
+func Weight(weight float64, meta map[string]string) float64 {
+	if w, err := strconv.ParseFloat(meta[MetaWeight], 64); err == nil && w >= 0 {
+		return weight * w
+	}
+	return weight
+}
+
+// Enabled says whether the meta lets the instance take part.
+func Enabled(meta map[string]string) bool { return meta[MetaEnable] != "false" }

@@ -1,0 +1,55 @@
+package consul
+
+import (
+	"context"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"usher/config"
+)
+
+// Found is what Probe saw.
+type Found struct {
+	Leader string
+	// Services is the number of services in the catalog, Announcing of those with a
+	// tag or meta that announces a route.
+	Services, Announcing int
+}
+
+// Probe asks an agent once what a Registry would ask it, to find out before a
+// start whether it can.
+func Probe(ctx context.Context, conf config.Consul) (Found, error) {
+	client, err := newClient(conf)
+	if err != nil {
+		return Found{}, err
+	}
+	opts := (&api.QueryOptions{}).WithContext(ctx)
+	leader, err := client.Status().LeaderWithQueryOptions(opts)
+	if err != nil {
+		return Found{}, err
+	}
+	if leader == "" {
+		return Found{}, errNoLeader
+	}
+	services, _, err := client.Catalog().Services(opts)
+	if err != nil {
+		return Found{}, err
+	}
+	opts.Filter = metaFilter
+	byMeta, _, err := client.Catalog().Services(opts)
+	if err != nil {
+		return Found{}, err
+	}
+	return Found{leader, len(services), countAnnouncing(services, byMeta, conf.TagPrefix)}, nil
+}
+
+func countAnnouncing(services, byMeta map[string][]string, prefix string) (n int) {
+	for name, tags := range services {
+		_, meta := byMeta[name]
+		if meta || strings.Contains("\x00"+strings.Join(tags, "\x00"), "\x00"+prefix) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,185 @@
+package consul
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"usher/watcher"
+)
+
+// metaFilter selects, at the agent, the services whose meta announces a route.
+const metaFilter = `"` + watcher.MetaRoute + `" in ServiceMeta`
+
+// The pause after a failed query: decorrelated jitter between these, for ever.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 10 * time.Second
+)
+
+// follower repeats one query: it keeps the index, paces the answers and pauses
+// after errors.
+type follower struct {
+	index uint64
+	pause time.Duration
+	// tokens is a bucket of two answers that refills with one each tenth of a second,
+	// so that a flood of changes costs at most ten answers a second.
+	tokens float64
+	filled time.Time
+}
+
+const (
+	bucketSize   = 2
+	refillPeriod = 100 * time.Millisecond
+)
+
+func newFollower() *follower {
+	return &follower{pause: minPause, tokens: bucketSize, filled: time.Now()}
+}
+
+// answered takes note of an answer and says whether it may be applied.
+func (f *follower) answered(got uint64) (apply, reset bool) {
+	f.pause = minPause
+	last := f.index
+	f.index, apply = step(last, got)
+	return apply, !apply
+}
+
+// failed takes note of an error: the next query has no index, after a pause. It
+// returns false when ctx ended.
+func (f *follower) failed(ctx context.Context) bool {
+	f.index = 0
+	ok := sleep(ctx, f.pause)
+	f.pause = min(maxPause, minPause+rand.N(3*f.pause-minPause))
+	return ok
+}
+
+// pace waits until the bucket holds a token. It returns false when ctx ended.
+func (f *follower) pace(ctx context.Context) bool {
+	now := time.Now()
+	f.tokens = min(bucketSize, f.tokens+float64(now.Sub(f.filled))/float64(refillPeriod))
+	f.filled = now
+	f.tokens--
+	if f.tokens >= 0 {
+		return ctx.Err() == nil
+	}
+	return sleep(ctx, time.Duration(-f.tokens*float64(refillPeriod)))
+}
+
+// watchTags follows the catalog's services and their tags.
+func (r *Registry) watchTags(ctx context.Context, c *coordinator) {
+	r.watchList(ctx, c, byTags, "", func(tags []string) bool {
+		for _, t := range tags {
+			if strings.HasPrefix(t, r.conf.TagPrefix) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// watchMeta follows the services whose meta announces a route.
+func (r *Registry) watchMeta(ctx context.Context, c *coordinator) {
+	r.watchList(ctx, c, byMeta, metaFilter, func([]string) bool { return true })
+}
+
+// watchList follows a list of services and passes on those that keep picks.
+func (r *Registry) watchList(
+	ctx context.Context, c *coordinator, from int, filter string, keep func(tags []string) bool,
+) {
+	f := newFollower()
+	for {
+		l, apply := r.readList(ctx, f, filter, keep)
+		l.from = from
+		if apply || l.report.Err != nil {
+			select {
+			case c.lists <- l:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if !next(ctx, f, l.report.Err) {
+			return
+		}
+	}
+}
+
+// next waits as the last answer demands; it returns false when ctx ended.
+func next(ctx context.Context, f *follower, err error) bool {
+	if err != nil {
+		return f.failed(ctx)
+	}
+	return f.pace(ctx)
+}
+
+func (r *Registry) readList(
+	ctx context.Context, f *follower, filter string, keep func(tags []string) bool,
+) (l list, apply bool) {
+	opts, cancel := blocking(ctx, f.index)
+	defer cancel()
+	opts.Filter = filter
+	services, meta, err := r.client.Catalog().Services(opts)
+	if err != nil {
+		l.report = watcher.Report{Err: err, Reason: reason(err)}
+		return l, false
+	}
+	apply, reset := f.answered(meta.LastIndex)
+	l.report = watcher.Report{Index: meta.LastIndex, Reset: reset}
+	l.seen = len(services)
+	if _, self := services["consul"]; self {
+		l.seen-- // Consul's own service is nobody's to route
+	}
+	l.names = map[string]bool{}
+	for name, tags := range services {
+		if name != "consul" && keep(tags) {
+			l.names[name] = true
+		}
+	}
+	return l, apply
+}
+
+// watchService follows the health of one service until ctx ends.
+func (r *Registry) watchService(ctx context.Context, c *coordinator, name string) {
+	f := newFollower()
+	for {
+		res, apply := r.readService(ctx, f, name)
+		if apply || res.err != nil {
+			select {
+			case c.results <- res:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if !next(ctx, f, res.err) {
+			return
+		}
+	}
+}
+
+// readService reads a service once. Plain reads wait for a place first.
+func (r *Registry) readService(ctx context.Context, f *follower, name string) (res result, apply bool) {
+	res.name = name
+	if f.index == 0 {
+		select {
+		case r.reads <- struct{}{}:
+			defer func() { <-r.reads }()
+		case <-ctx.Done():
+			res.err = ctx.Err()
+			return res, false
+		}
+	}
+	opts, cancel := blocking(ctx, f.index)
+	defer cancel()
+	entries, meta, err := r.client.Health().Service(name, "", false, opts)
+	res.since = time.Now()
+	if err != nil {
+		res.err = err
+		res.report = watcher.Report{Err: err, Reason: reason(err)}
+		return res, false
+	}
+	apply, reset := f.answered(meta.LastIndex)
+	res.report = watcher.Report{Reset: reset}
+	res.instances = instancesOf(entries, r.conf.TagPrefix)
+	return res, apply
+}

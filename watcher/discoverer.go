@@ -1,0 +1,69 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Discoverer watches one registry.
+//
+// Run sends an Update for every service it learns of and for every change, until
+// ctx ends or it cannot go on; the Manager then starts it again after a pause. It
+// must select on ctx in each send and wait, and return only when the goroutines
+// it started have ended. On an error it sends a Report and no service: what was
+// known stays.
+//
+// When a Discoverer has sent everything its registry holds, it sends a Report
+// with Synced set; services of an earlier run that were not sent again are
+// removed then, and only then.
+type Discoverer interface {
+	Run(ctx context.Context, out chan<- Update) error
+}
+
+// Wanter is a Discoverer that watches only what announces a route. Want tells it,
+// before Run and at any time from any goroutine, the services it must watch
+// though they announce nothing, because the configuration names them.
+type Wanter interface {
+	Want(services []string)
+}
+
+// Update replaces what is known of one service as a whole, carries a Report, or
+// both.
+type Update struct {
+	// Service is the service's name; empty: the update is only a Report.
+	Service string
+	// Instances are all the service's instances; none: the service is gone. The
+	// receiver owns them.
+	Instances []Instance
+	// Since is when the registry's answer arrived; the propagation time is counted
+	// from it.
+	Since time.Time
+	// Report is nil when nothing is to be told of the registry itself.
+	Report *Report
+}
+
+// Report is what a Discoverer tells of its registry.
+type Report struct {
+	// Synced says that everything the registry holds has been sent.
+	Synced bool
+	// Err is the failure that was met, nil when the registry answered. Reason is one
+	// word for it, for metrics.
+	Err    error
+	Reason string
+	// Contact describes what was reached: for Consul its leader. Empty: unchanged.
+	Contact string
+	// Index is the registry's index, 0 when unchanged. Reset says that it went
+	// backwards.
+	Index uint64
+	Reset bool
+	// Seen is the number of services the registry holds, watched or not; 0 when
+	// unchanged.
+	Seen int
+	// Watches is the change of the number of running watches.
+	Watches int
+}
+
+// ErrInvalid marks a registry that cannot be used as configured; the Manager
+// reports it and tries again all the same, since what it depends on may appear.
+var ErrInvalid = errors.New("invalid registry")

@@ -1,0 +1,238 @@
+package watcher
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"usher/metrics"
+)
+
+// Source is one registry as the Manager runs it.
+type Source struct {
+	// Name is the registry's, unique.
+	Name string
+	// Spec identifies the configuration: while it compares equal the running
+	// discoverer stays through a reload. It must be comparable.
+	Spec any
+	// StartTimeout bounds how long Started waits for this source.
+	StartTimeout time.Duration
+	// New makes the discoverer.
+	New func() (Discoverer, error)
+}
+
+// Manager runs discoverers and merges what they send. Its methods may be called
+// from any goroutine; Next from one at a time.
+type Manager struct {
+	log     *slog.Logger
+	metrics *metrics.Discovery
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	// changed holds a token while there is something Next has not handed out.
+	changed chan struct{}
+
+	mu      sync.Mutex
+	sources map[string]*source
+	wanted  []string
+	version uint64
+	// since is when the oldest change not handed out yet arrived; zero for none.
+	since time.Time
+}
+
+// NewManager returns a Manager without sources. It must be closed.
+func NewManager(log *slog.Logger, m *metrics.Discovery) *Manager {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Manager{
+		log: log, metrics: m, ctx: ctx, cancel: cancel,
+		changed: make(chan struct{}, 1),
+		sources: map[string]*source{},
+	}
+}
+
+// Apply makes the running sources those given and tells them which services the
+// configuration names. A source with an equal Spec goes on untouched. One with
+// another Spec is replaced; what the old one knew stays until the new one is
+// synced. Sources not given stop, and their services go.
+func (m *Manager) Apply(sources []Source, wanted []string) {
+	wanted = slices.Clone(wanted)
+	m.mu.Lock()
+	m.wanted = wanted
+	gone := m.removeMissing(sources)
+	for _, s := range sources {
+		if old := m.startOrKeep(s); old != nil {
+			gone = append(gone, old)
+		}
+	}
+	kept := make([]*source, 0, len(m.sources))
+	for _, s := range m.sources {
+		kept = append(kept, s)
+	}
+	m.mu.Unlock()
+	for _, s := range kept {
+		s.want(wanted)
+	}
+	for _, s := range gone {
+		s.stop()
+	}
+}
+
+// removeMissing forgets the sources that are not among those given and returns
+// them, still running.
+func (m *Manager) removeMissing(keep []Source) (gone []*source) {
+	for name, s := range m.sources {
+		if slices.ContainsFunc(keep, func(k Source) bool { return k.Name == name }) {
+			continue
+		}
+		delete(m.sources, name)
+		m.metrics.Forget(name)
+		m.touch(time.Time{})
+		gone = append(gone, s)
+	}
+	return gone
+}
+
+// startOrKeep starts a source unless it runs already, and returns the one it
+// replaces.
+func (m *Manager) startOrKeep(spec Source) (replaced *source) {
+	old := m.sources[spec.Name]
+	if old != nil && old.Spec == spec.Spec {
+		return nil
+	}
+	s := newSource(m, spec)
+	if old != nil {
+		s.services = old.services
+		s.generation = old.generation + 1
+	}
+	m.sources[spec.Name] = s
+	s.start()
+	return old
+}
+
+// Started waits until each source has sent everything once, or its StartTimeout
+// is over, and returns the names of those that have not. It ends early with ctx.
+func (m *Manager) Started(ctx context.Context) (late []string) {
+	m.mu.Lock()
+	sources := make([]*source, 0, len(m.sources))
+	for _, s := range m.sources {
+		sources = append(sources, s)
+	}
+	m.mu.Unlock()
+	begin := time.Now()
+	for _, s := range sources {
+		if !s.waitSynced(ctx, s.StartTimeout-time.Since(begin)) {
+			late = append(late, s.Name)
+		}
+	}
+	slices.Sort(late)
+	return late
+}
+
+// Next waits for a change and returns the catalog that holds it, with the time
+// the oldest change in it arrived (zero if that is not known). Changes that come
+// while the caller is busy are handed out together, by the next call.
+func (m *Manager) Next(ctx context.Context) (*Catalog, time.Time, error) {
+	select {
+	case <-m.changed:
+	case <-ctx.Done():
+		return nil, time.Time{}, ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since := m.since
+	m.since = time.Time{}
+	return m.catalogLocked(), since, nil
+}
+
+func (m *Manager) catalogLocked() *Catalog {
+	m.version++
+	n := 0
+	for _, s := range m.sources {
+		n += len(s.services)
+	}
+	c := &Catalog{Version: m.version, Services: make([]*Service, 0, n)}
+	for _, s := range m.sources {
+		for _, e := range s.services {
+			c.Services = append(c.Services, e.service)
+		}
+	}
+	slices.SortFunc(c.Services, func(a, b *Service) int { return a.Compare(b.Key) })
+	return c
+}
+
+// Touch makes Next return a catalog though nothing changed: for a change of the
+// rules, and for the first table when a registry is late.
+func (m *Manager) Touch() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touch(time.Time{})
+}
+
+// touch notes a change that arrived at since. The caller holds m.mu.
+func (m *Manager) touch(since time.Time) {
+	if !since.IsZero() && (m.since.IsZero() || since.Before(m.since)) {
+		m.since = since
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// SourceStatus is what is known of one registry.
+type SourceStatus struct {
+	Name string
+	// Synced says that everything it holds was received once.
+	Synced bool
+	// Contact describes what was reached (Consul's leader), if anything.
+	Contact string
+	// Err is the last failure, nil since the last success.
+	Err error
+	// LastContact is when it last answered.
+	LastContact time.Time
+	// Seen is the number of services it holds, Watched how many of them usher
+	// watches.
+	Seen, Watched int
+}
+
+// String says it in one line.
+func (s SourceStatus) String() string {
+	switch {
+	case s.Err != nil:
+		return fmt.Sprintf("%s: stale: %v", s.Name, s.Err)
+	case !s.Synced:
+		return s.Name + ": not synced yet"
+	default:
+		return fmt.Sprintf("%s: %d services, %d watched", s.Name, s.Seen, s.Watched)
+	}
+}
+
+// Statuses returns the state of each source, by name.
+func (m *Manager) Statuses() []SourceStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]SourceStatus, 0, len(m.sources))
+	for _, s := range m.sources {
+		st := s.status
+		st.Watched = len(s.services)
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b SourceStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Close stops every source and waits for their goroutines.
+func (m *Manager) Close() {
+	m.cancel()
+	m.mu.Lock()
+	sources := m.sources
+	m.sources = map[string]*source{}
+	m.mu.Unlock()
+	for _, s := range sources {
+		s.stop()
+	}
+}
