@@ -1,0 +1,140 @@
+package routetable
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// rule is one announcement, parsed. fabio-compatible: a source, then options.
+type rule struct {
+	host      string
+	path      string
+	listeners []string
+	rewrite   *Rewrite
+	// weight is the fixed share of the route's traffic; negative: none given.
+	weight float64
+	// unknown are the options that mean nothing to usher.
+	unknown []string
+}
+
+// dynamicWeight marks a rule without a fixed share.
+const dynamicWeight = -1
+
+// parseRule parses the text behind the tag prefix, or the value of a meta key:
+// "host/path option=value …". The error says what is wrong in the words of the
+// text.
+func parseRule(text string) (rule, error) {
+	fields := strings.Fields(text)
+	if len(fields) == 0 {
+		return rule{}, fmt.Errorf("empty rule")
+	}
+	r := rule{weight: dynamicWeight}
+	if err := r.parseSource(fields[0]); err != nil {
+		return rule{}, err
+	}
+	options := map[string]string{}
+	order := make([]string, 0, len(fields)-1)
+	for _, f := range fields[1:] {
+		key, value, _ := strings.Cut(f, "=")
+		if _, dup := options[key]; !dup {
+			order = append(order, key)
+		}
+		options[key] = value
+	}
+	for _, key := range order {
+		if err := r.option(key, options[key]); err != nil {
+			return rule{}, err
+		}
+	}
+	return r, nil
+}
+
+// validHost is what a host pattern may hold: names, stars, a port, an address in
+// brackets.
+var validHost = regexp.MustCompile(`^(\[[0-9a-f:.]+\]|[a-z0-9._*?-]*)(:[0-9*]+)?$`)
+
+// parseSource parses "host/path". A bare host means all its paths.
+func (r *rule) parseSource(src string) error {
+	if strings.HasPrefix(src, ":") {
+		return fmt.Errorf("source %q is a TCP port, which is not served yet", src)
+	}
+	host, path, hasPath := strings.Cut(src, "/")
+	r.host = NormalizeHost(host)
+	r.path = "/" + path
+	if !hasPath && host == "" {
+		return fmt.Errorf("source %q has neither host nor path", src)
+	}
+	if !validHost.MatchString(r.host) {
+		return fmt.Errorf("host %q is not a host name", host)
+	}
+	if strings.ContainsAny(r.path, "\x00\r\n\t") {
+		return fmt.Errorf("path %q holds a control character", r.path)
+	}
+	return nil
+}
+
+// NormalizeHost lower-cases a host pattern and takes the default ports off, as
+// requests are looked up without them.
+func NormalizeHost(host string) string {
+	host = strings.ToLower(host)
+	for _, port := range []string{":80", ":443"} {
+		if bare, ok := strings.CutSuffix(host, port); ok && !strings.HasSuffix(bare, ":") {
+			return bare
+		}
+	}
+	return host
+}
+
+// option takes one option. What usher cannot serve yet is refused rather than
+// ignored: a route that should have been restricted must not be open.
+func (r *rule) option(key, value string) error {
+	switch key {
+	case "strip":
+		r.edit().Strip = value
+	case "prepend":
+		r.edit().Prepend = value
+	case "host":
+		r.edit().Host, r.edit().HostIsAddress = value, value == "dst"
+	case "weight":
+		return r.parseWeight(value)
+	case "listener":
+		r.listeners = strings.Split(value, ",")
+	case "proto":
+		if value != "http" {
+			return fmt.Errorf("proto=%s is not served yet", value)
+		}
+	case "redirect", "auth", "allow", "deny", "tlsskipverify", "pxyproto", "grpcservername":
+		return fmt.Errorf("option %s= is not served yet", key)
+	default:
+		r.unknown = append(r.unknown, key)
+	}
+	return nil
+}
+
+func (r *rule) edit() *Rewrite {
+	if r.rewrite == nil {
+		r.rewrite = &Rewrite{}
+	}
+	return r.rewrite
+}
+
+func (r *rule) parseWeight(value string) error {
+	w, err := strconv.ParseFloat(value, 64)
+	if err != nil || w < 0 || math.IsInf(w, 0) || math.IsNaN(w) {
+		return fmt.Errorf("weight %q is not a share between 0 and 1", value)
+	}
+	r.weight = w
+	return nil
+}
+
+// matchKey identifies what a rule matches; rules with the same key share a route.
+func (r *rule) matchKey() string {
+	key := r.host + r.path
+	if len(r.listeners) > 0 {
+		key += "@" + strings.Join(r.listeners, ",")
+	}
+	return key
+}

@@ -1,0 +1,88 @@
+package routetable
+
+import (
+	"sync/atomic"
+
+	"usher/watcher"
+)
+
+// Endpoint is one instance as one table knows it. It is immutable; what lives
+// longer is in State.
+type Endpoint struct {
+	// ID is the instance's identity in its registry.
+	ID string
+	// Address is host:port.
+	Address string
+	Service watcher.Key
+	// ServiceIndex is the place of the service's name in Cluster.Services.
+	ServiceIndex int
+	Status       watcher.Status
+	// Cause says why Status is not passing.
+	Cause string
+	// Weight is the share among the cluster's endpoints; 0 takes nothing.
+	Weight float64
+	// Rewrite belongs to the instance that announced it; nil: the route's.
+	Rewrite *Rewrite
+	// State outlives the table.
+	State *State
+}
+
+// Up is the registry's verdict: passing and warning instances take traffic,
+// critical ones and those in maintenance do not.
+func (e *Endpoint) Up() bool { return e.Status == watcher.Passing || e.Status == watcher.Warning }
+
+// stateKey identifies a State: an instance that comes back at another address is
+// another process and starts afresh.
+type stateKey struct {
+	service watcher.Key
+	id      string
+	address string
+}
+
+// State is what is known of an endpoint across tables. The proxy counts InFlight;
+// healthcheck alone writes the rest.
+type State struct {
+	// InFlight is the number of requests being served, the end of their bodies
+	// included.
+	InFlight atomic.Int64
+	// EjectedUntil is when, in nanoseconds of the process's clock, the endpoint may
+	// be tried again; 0 when it is not ejected.
+	EjectedUntil atomic.Int64
+	// Ejections counts the ejections in a row without a success between them.
+	Ejections atomic.Int32
+}
+
+// Rewrite is what a rule changes in a request before it is forwarded.
+type Rewrite struct {
+	// Strip is taken from the front of the path where it is there, Prepend put in
+	// front after that.
+	Strip, Prepend string
+	// Host replaces the Host field; empty: it stays. HostIsAddress takes the
+	// endpoint's address for it.
+	Host          string
+	HostIsAddress bool
+}
+
+// Target appends the rewritten form of target (origin form: path and query) to
+// dst and returns it. A path that is left empty becomes "/".
+func (r *Rewrite) Target(dst, target []byte) []byte {
+	rest := target
+	if n := len(r.Strip); n > 0 && len(rest) >= n && string(rest[:n]) == r.Strip {
+		rest = rest[n:]
+	}
+	dst = append(dst, r.Prepend...)
+	if len(rest) == 0 || rest[0] != '/' {
+		dst = appendSlash(dst)
+	} else if n := len(dst); n > 0 && dst[n-1] == '/' {
+		rest = rest[1:]
+	}
+	return append(dst, rest...)
+}
+
+// appendSlash appends a slash unless dst ends in one.
+func appendSlash(dst []byte) []byte {
+	if n := len(dst); n > 0 && dst[n-1] == '/' {
+		return dst
+	}
+	return append(dst, '/')
+}

@@ -1,0 +1,163 @@
+package routetable
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+
+	"usher/config"
+)
+
+// PathType is how a route's path is matched.
+type PathType uint8
+
+// The path types.
+const (
+	Prefix PathType = iota
+	Exact
+	Glob
+	Regex
+)
+
+// String returns the configuration's word for t.
+func (t PathType) String() string {
+	return [...]string{"prefix", "exact", "glob", "regex"}[t]
+}
+
+// Source is where a route comes from, in rising order of precedence.
+type Source uint8
+
+// The sources of a route.
+const (
+	SourceTag Source = iota
+	SourceMeta
+	SourceConfig
+)
+
+// String names the source as metrics do.
+func (s Source) String() string {
+	return [...]string{"tag", "meta", "config"}[s]
+}
+
+// Route is one rule of the table and where its requests go. It is immutable.
+type Route struct {
+	// ID names the route: the configuration's name, or host and path of an announced
+	// one. Unique in the table.
+	ID string
+	// Index is the route's place in Table.Routes.
+	Index  int
+	Source Source
+	// Owner is who made the rule: a position in a file, or service and tag.
+	Owner string
+
+	// Hosts are the patterns it is found under, lower case; "" is any host.
+	Hosts    []string
+	Path     string
+	PathType PathType
+	// Listeners are the names of those it appears on; none: all.
+	Listeners []string
+	Methods   []string
+	Headers   []Header
+	Priority  int
+
+	// Arms are where its requests go, at least one; Sums are the running sums of
+	// their weights, nil when there is one arm.
+	Arms []Arm
+	Sums []float64
+	// Rewrite is the rule's own; an endpoint's goes before it. Nil: none.
+	Rewrite *Rewrite
+
+	pattern *regexp.Regexp
+}
+
+// Header is a field that must be there with this very value.
+type Header struct{ Name, Value string }
+
+// Arm is one cluster of a split.
+type Arm struct {
+	Cluster *Cluster
+	Weight  float64
+}
+
+// Arm returns the index of the arm that r, in [0, 1), falls on.
+func (r *Route) Arm(at float64) int {
+	if len(r.Arms) == 1 {
+		return 0
+	}
+	at *= r.Sums[len(r.Sums)-1]
+	for i, sum := range r.Sums {
+		if at < sum {
+			return i
+		}
+	}
+	return len(r.Sums) - 1
+}
+
+// accepts says whether the conditions beside host and path hold.
+func (r *Route) accepts(q *Request) bool {
+	if len(r.Listeners) > 0 && !slices.Contains(r.Listeners, q.Listener) {
+		return false
+	}
+	if len(r.Methods) > 0 && !containsBytes(r.Methods, q.Method) {
+		return false
+	}
+	for i := range r.Headers {
+		if string(q.Header(r.Headers[i].Name)) != r.Headers[i].Value {
+			return false
+		}
+	}
+	return true
+}
+
+func containsBytes(list []string, b []byte) bool {
+	for _, s := range list {
+		if s == string(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// predicates counts the conditions beside host and path: of two routes that match
+// equally well the one with more of them goes first.
+func (r *Route) predicates() int {
+	n := len(r.Headers)
+	if len(r.Methods) > 0 {
+		n++
+	}
+	if len(r.Listeners) > 0 {
+		n++
+	}
+	return n
+}
+
+func pathType(word string) PathType {
+	for t := Prefix; t <= Regex; t++ {
+		if t.String() == word {
+			return t
+		}
+	}
+	return Prefix
+}
+
+// compilePath prepares a glob or a regex; nil for the other types.
+func compilePath(t PathType, path string) (*regexp.Regexp, error) {
+	switch t {
+	case Glob:
+		return regexp.Compile(globExpr(path))
+	case Regex:
+		return regexp.Compile("^(?:" + path + ")")
+	default:
+		return nil, nil
+	}
+}
+
+// headersOf returns the header conditions of a rule in a fixed order.
+func headersOf(m config.Match) []Header {
+	out := make([]Header, 0, len(m.Headers))
+	for name, value := range m.Headers {
+		out = append(out, Header{name, value})
+	}
+	slices.SortFunc(out, func(a, b Header) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
