@@ -1,0 +1,190 @@
+package healthcheck
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/routetable"
+)
+
+// The time an endpoint stays out after it could not be connected to: the base,
+// doubled with each failure after the last success, up to the cap.
+const (
+	ejectionBase = time.Second
+	ejectionCap  = 30 * time.Second
+)
+
+// Monitor keeps the views of the table in use.
+type Monitor struct {
+	log   *slog.Logger
+	start time.Time
+	// wake holds a token while a view may be out of date.
+	wake chan struct{}
+
+	mu    sync.Mutex
+	table *routetable.Table
+}
+
+// New returns a Monitor without a table.
+func New(log *slog.Logger) *Monitor {
+	return &Monitor{log: log, start: time.Now(), wake: make(chan struct{}, 1)}
+}
+
+// now is the time since the Monitor's start, which never goes backwards. Zero is
+// kept for "not ejected".
+func (m *Monitor) now() int64 { return max(1, int64(time.Since(m.start))) }
+
+// Adopt makes t the table the Monitor looks after and writes the views of all its
+// clusters. It is called before t is published.
+func (m *Monitor) Adopt(t *routetable.Table) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.table = t
+	now := m.now()
+	for _, c := range t.Clusters {
+		c.SetView(viewOf(c, now))
+	}
+	m.poke()
+}
+
+// ConnectFailed tells that the endpoint could not be connected to. It goes out of
+// the views shortly after; a failure while it is out already changes nothing.
+func (m *Monitor) ConnectFailed(e *routetable.Endpoint) {
+	now := m.now()
+	until := e.State.EjectedUntil.Load()
+	if until > now {
+		return
+	}
+	n := e.State.Ejections.Load()
+	pause := ejectionCap
+	if n < 5 {
+		pause = min(ejectionCap, ejectionBase<<n)
+	}
+	if !e.State.EjectedUntil.CompareAndSwap(until, now+int64(pause)) {
+		return
+	}
+	e.State.Ejections.Add(1)
+	m.log.Warn("endpoint ejected: cannot connect", "service", e.Service.Service, "instance", e.ID,
+		"address", e.Address, "for", pause)
+	m.poke()
+}
+
+// Succeeded tells that the endpoint answered. It is called after every answer, so
+// it only reads unless there is something to forget.
+func (m *Monitor) Succeeded(e *routetable.Endpoint) {
+	if e.State.Ejections.Load() != 0 {
+		e.State.Ejections.Store(0)
+		e.State.EjectedUntil.Store(0)
+		m.poke()
+	}
+}
+
+func (m *Monitor) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run rewrites the views when an ejection begins or ends, until ctx ends.
+func (m *Monitor) Run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		case <-timer.C:
+		}
+		if next := m.refresh(); next > 0 {
+			timer.Reset(next)
+		}
+	}
+}
+
+// refresh rewrites the views that changed and returns the time until the next
+// ejection ends, 0 when there is none.
+func (m *Monitor) refresh() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.table == nil {
+		return 0
+	}
+	now := m.now()
+	var next int64
+	for _, c := range m.table.Clusters {
+		if end := ejectionEnd(c, now); end > 0 && (next == 0 || end < next) {
+			next = end
+		}
+		if v := viewOf(c, now); !sameUsable(v, c.View()) {
+			c.SetView(v)
+		}
+	}
+	if next == 0 {
+		return 0
+	}
+	return time.Duration(next - now)
+}
+
+// ejectionEnd returns when the next ejection among a cluster's endpoints ends, 0
+// when none is ejected.
+func ejectionEnd(c *routetable.Cluster, now int64) (next int64) {
+	for _, e := range c.Endpoints {
+		if until := e.State.EjectedUntil.Load(); until > now && (next == 0 || until < next) {
+			next = until
+		}
+	}
+	return next
+}
+
+// viewOf computes the view of a cluster.
+func viewOf(c *routetable.Cluster, now int64) *routetable.View {
+	usable := make([]int32, 0, len(c.Endpoints))
+	weights := make([]float64, 0, len(c.Endpoints))
+	ejected := 0
+	for i, e := range c.Endpoints {
+		if !takesTraffic(e) {
+			continue
+		}
+		if e.State.EjectedUntil.Load() > now {
+			ejected++
+			continue
+		}
+		usable, weights = append(usable, int32(i)), append(weights, e.Weight)
+	}
+	if len(usable) == 0 && ejected > 0 {
+		return viewOfAll(c)
+	}
+	return routetable.NewView(usable, weights)
+}
+
+// viewOfAll is the view when every endpoint that the registry allows is ejected:
+// a try may fail, but without one nothing could succeed.
+func viewOfAll(c *routetable.Cluster) *routetable.View {
+	var usable []int32
+	var weights []float64
+	for i, e := range c.Endpoints {
+		if takesTraffic(e) {
+			usable, weights = append(usable, int32(i)), append(weights, e.Weight)
+		}
+	}
+	return routetable.NewView(usable, weights)
+}
+
+// takesTraffic is the registry's verdict.
+func takesTraffic(e *routetable.Endpoint) bool { return e.Weight > 0 && e.Up() }
+
+func sameUsable(a, b *routetable.View) bool {
+	if len(a.Usable) != len(b.Usable) {
+		return false
+	}
+	for i := range a.Usable {
+		if a.Usable[i] != b.Usable[i] {
+			return false
+		}
+	}
+	return true
+}
