@@ -1,0 +1,15 @@
+// Package core is what happens to a request whatever wire it came in by: the
+// route is found, an endpoint picked, the head made ready for it, a failure
+// turned into another try or an answer, and the end recorded.
+//
+// It never reads or writes a connection, and never waits. An adapter (http1) owns
+// the wire and calls, for each request and from one goroutine at a time:
+//
+//	Begin            the table is loaded, once, and the route matched
+//	Next             an endpoint is picked and acquired; Attempt says what to send
+//	Failed           the try came to nothing: go on with Next, or answer
+//	Answered         the endpoint's response head is there
+//	End              everything is over, well or not
+//
+// Invariant: every endpoint that Next acquired is released, by Failed or End.
+package core

@@ -1,0 +1,151 @@
+package core
+
+import (
+	"time"
+
+	"usher/proxy/wire"
+	"usher/routetable"
+)
+
+// prepare edits the head once for all tries: what concerns one connection only is
+// taken out (RFC 9110 §7.6.1), then usher's own fields are added.
+func (c *Core) prepare(x *Exchange) {
+	if x.Flags&wire.HasNominated != 0 {
+		x.dropNominated()
+	}
+	if x.Flags&(wire.HasConnection|wire.HasHopByHop|wire.HasExpect) != 0 {
+		for _, name := range hopByHop {
+			x.Head.Del(name)
+		}
+	}
+	x.forwarded()
+	x.Fields = append(x.Fields, Field{Name: "CDN-Loop", Text: c.loopID})
+}
+
+// hopByHop are the fields that concern one connection. Transfer-Encoding is the
+// adapter's: it frames the body.
+var hopByHop = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Upgrade", "Expect",
+}
+
+// dropNominated deletes the fields that Connection names. It may not name those
+// that frame or route the request (GHSA-mj44-8qq5-6386).
+func (x *Exchange) dropNominated() {
+	var names [][]byte
+	for _, v := range x.Head.PeekAll("Connection") {
+		wire.Tokens(v, func(t []byte) { names = append(names, append([]byte(nil), t...)) })
+	}
+	for _, name := range names {
+		switch {
+		case wire.EqualFold(name, "content-length"), wire.EqualFold(name, "transfer-encoding"),
+			wire.EqualFold(name, "host"), wire.EqualFold(name, "connection"):
+		default:
+			x.Head.DelBytes(name)
+		}
+	}
+}
+
+// HopByHop says whether a response field concerns the connection to the upstream
+// alone. The name is in canonical form.
+func HopByHop(name []byte) bool {
+	switch len(name) {
+	case 2:
+		return string(name) == "Te"
+	case 7:
+		return string(name) == "Upgrade"
+	case 10:
+		return string(name) == "Connection" || string(name) == "Keep-Alive"
+	case 16:
+		return string(name) == "Proxy-Connection"
+	default:
+		return false
+	}
+}
+
+// forwarded adds the X-Forwarded fields. What a client says of itself there is
+// taken out unless it is a trusted proxy.
+func (x *Exchange) forwarded() {
+	value := x.Peer.IP
+	said := x.Flags&wire.HasForwarded != 0
+	if said && !x.Peer.Trusted {
+		for _, name := range forwardedNames {
+			x.Head.Del(name)
+		}
+	}
+	trust := said && x.Peer.Trusted
+	if trust {
+		value = x.chain()
+	}
+	x.Fields = append(x.Fields, Field{Name: "X-Forwarded-For", Value: value})
+	x.addUnless(trust, "X-Real-Ip", x.Peer.IP)
+	x.addUnless(trust, "X-Forwarded-Host", x.Host)
+	x.addText(trust, "X-Forwarded-Proto", x.Listener.Scheme)
+	x.addText(trust, "X-Forwarded-Port", x.Listener.Port)
+}
+
+var forwardedNames = []string{
+	"X-Forwarded-For", "X-Real-Ip", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port",
+	"X-Forwarded-Prefix", "X-Forwarded-Server", "Forwarded",
+}
+
+// chain is the X-Forwarded-For of a trusted proxy with that proxy behind it.
+func (x *Exchange) chain() []byte {
+	b := x.scratch.forwarded[:0]
+	for _, v := range x.Head.PeekAll("X-Forwarded-For") {
+		b = append(append(b, v...), ", "...)
+	}
+	x.Head.Del("X-Forwarded-For")
+	b = append(b, x.Peer.IP...)
+	x.scratch.forwarded = b
+	return b
+}
+
+// addUnless adds a field, unless a trusted proxy has set it.
+func (x *Exchange) addUnless(trust bool, name string, value []byte) {
+	if trust && len(x.Head.Peek(name)) > 0 {
+		return
+	}
+	x.Fields = append(x.Fields, Field{Name: name, Value: value})
+}
+
+func (x *Exchange) addText(trust bool, name, value string) {
+	if trust && len(x.Head.Peek(name)) > 0 {
+		return
+	}
+	x.Fields = append(x.Fields, Field{Name: name, Text: value})
+}
+
+// rewrite returns the target for an endpoint and sets the Host. Each try begins
+// again from what the client sent.
+func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
+	rw := e.Rewrite
+	if rw == nil {
+		rw = x.route.Rewrite
+	}
+	host := x.Host
+	target := x.Target
+	if rw != nil {
+		x.scratch.target = rw.Target(x.scratch.target[:0], x.Target)
+		target = x.scratch.target
+		host = x.rewriteHost(rw, e)
+	}
+	if string(x.Head.Peek("Host")) != string(host) {
+		x.Head.SetBytesV("Host", host)
+	}
+	return target
+}
+
+func (x *Exchange) rewriteHost(rw *routetable.Rewrite, e *routetable.Endpoint) []byte {
+	switch {
+	case rw.HostIsAddress:
+		x.scratch.host = append(x.scratch.host[:0], e.Address...)
+	case rw.Host != "":
+		x.scratch.host = append(x.scratch.host[:0], rw.Host...)
+	default:
+		return x.Host
+	}
+	return x.scratch.host
+}
+
+func duration(ns int64) time.Duration { return time.Duration(max(ns, 0)) }

@@ -1,0 +1,82 @@
+package core
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"usher/config"
+	"usher/metrics"
+)
+
+// Listener is what the core knows of the listener a request came in by. It is
+// immutable.
+type Listener struct {
+	config.Listener
+	Metrics *metrics.Listener
+	// Scheme and Port are what clients used: http, and the port in decimal.
+	Scheme, Port string
+
+	trusted []netip.Prefix
+}
+
+// NewListener returns the Listener of a validated configuration, bound to addr.
+func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener) *Listener {
+	l := &Listener{Listener: c, Metrics: m, Scheme: "http"}
+	_, l.Port, _ = net.SplitHostPort(addr.String())
+	for _, t := range c.TrustedProxies {
+		if p, err := parsePrefix(t); err == nil {
+			l.trusted = append(l.trusted, p)
+		}
+	}
+	return l
+}
+
+// parsePrefix reads a CIDR or a single address.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		return netip.ParsePrefix(s)
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// HeaderDeadline is how long after begin a request's head must be complete.
+func (l *Listener) HeaderDeadline(begin int64) int64 { return after(begin, l.HeaderTimeout) }
+
+// IdleDeadline is how long after begin an idle connection is closed.
+func (l *Listener) IdleDeadline(begin int64) int64 { return after(begin, l.KeepaliveTimeout) }
+
+// after is begin plus d; a d of 0 is no deadline, which is 0 as well.
+func after(begin int64, d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return begin + int64(d)
+}
+
+// Peer is the other end of a client connection.
+type Peer struct {
+	// IP is the address in text.
+	IP []byte
+	// Trusted says that its forwarding fields are believed.
+	Trusted bool
+}
+
+// NewPeer describes the client at addr.
+func (l *Listener) NewPeer(addr net.Addr) Peer {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return Peer{IP: []byte(addr.String())}
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	p := Peer{IP: []byte(ip.WithZone("").String())}
+	for _, t := range l.trusted {
+		p.Trusted = p.Trusted || t.Contains(ip.WithZone(""))
+	}
+	return p
+}

@@ -1,0 +1,194 @@
+package http1
+
+import (
+	"bufio"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"usher/metrics"
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+	"usher/proxy/wire"
+)
+
+// readBuffer is the size of the buffer requests are read through; it bounds a
+// request's head.
+const readBuffer = 16 << 10
+
+// The states of a connection, for the drain: an idle one may be closed at any
+// moment, a busy one finishes its request.
+const (
+	idle int32 = iota
+	busy
+	closed
+)
+
+// conn is one client connection. All but state and watch belongs to its goroutine.
+type conn struct {
+	server   *Server
+	listener *core.Listener
+	nc       *net.TCPConn
+	watch    wire.Watch
+	state    atomic.Int32
+	shard    metrics.Shard
+	peer     core.Peer
+
+	*work
+}
+
+// work is what a connection needs while it is busy; it is used again by others.
+type work struct {
+	br   *bufio.Reader
+	out  []byte
+	head wire.Head
+	req  fasthttp.RequestHeader
+	resp fasthttp.ResponseHeader
+	x    core.Exchange
+	// chunks decodes the request's body, upChunks the response's.
+	chunks, upChunks wire.Chunked
+
+	body body
+	up   *upstream.Conn
+	pump pump
+	// keep says that the connection goes on after this request; sent is the status
+	// whose head has begun to leave, 0 for none.
+	keep bool
+	sent int
+	// deadline bounds the whole request, 0 for no bound.
+	deadline int64
+	answered int64
+}
+
+var works = sync.Pool{New: func() any {
+	w := &work{br: bufio.NewReaderSize(nil, readBuffer), out: make([]byte, 0, readBuffer)}
+	w.req.DisableSpecialHeader()
+	w.x.Init()
+	w.pump.done = make(chan error, 1)
+	return w
+}}
+
+// Expire implements wire.Expirer and ends whatever the connection waits for.
+func (c *conn) Expire() { _ = c.nc.SetDeadline(past) }
+
+// closeIdle closes the connection if it waits for a request.
+func (c *conn) closeIdle() {
+	if c.state.CompareAndSwap(idle, closed) {
+		c.Expire()
+	}
+}
+
+// serve serves requests until the connection ends.
+func (c *conn) serve() {
+	defer c.close()
+	c.work = works.Get().(*work) //nolint:forcetypeassert // the list holds nothing else
+	c.br.Reset(c.nc)
+	defer c.recover()
+	for c.await() && c.serveOne() {
+	}
+	c.release()
+}
+
+// release gives the buffers back. After a panic they are left to the collector.
+func (c *conn) release() {
+	w := c.work
+	c.work = nil
+	w.br.Reset(nil)
+	w.x.Head, w.x.Listener, w.x.Peer = nil, nil, nil
+	works.Put(w)
+}
+
+func (c *conn) close() {
+	_ = c.nc.Close() // nothing is left to lose
+	c.server.remove(c)
+}
+
+// recover keeps a fault in one request from ending the process.
+func (c *conn) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	c.server.log.Error("panic while serving a request", "panic", v, "stack", string(debug.Stack()))
+	_ = c.abandon() // the request fails already
+	if c.sent == 0 {
+		c.keep = false
+		c.answer(core.Internal, "")
+	}
+}
+
+// await waits for the first byte of the next request. It returns false when there
+// will be none.
+func (c *conn) await() bool {
+	if c.br.Buffered() == 0 && !c.awaitBytes() {
+		return false
+	}
+	c.watch.Arm(c.listener.HeaderDeadline(c.server.sweeper.Now()))
+	return true
+}
+
+// awaitBytes is the state in which the drain may close the connection. The state
+// is set before closing is looked at, and Shutdown sets closing before it looks at
+// the state: one of the two sees the other.
+func (c *conn) awaitBytes() bool {
+	c.watch.Arm(c.listener.IdleDeadline(c.server.sweeper.Now()))
+	c.state.Store(idle)
+	if c.server.closing.Load() {
+		return false
+	}
+	_, err := c.br.Peek(1)
+	return c.state.CompareAndSwap(idle, busy) && err == nil && !c.watch.Fired()
+}
+
+// serveOne serves one request and says whether the connection goes on.
+func (c *conn) serveOne() bool {
+	c.begin()
+	if err := c.readHead(); err != nil {
+		return c.refuse(err)
+	}
+	c.listener.Metrics.InFlight.Inc(c.shard)
+	defer c.listener.Metrics.InFlight.Dec(c.shard)
+	if reason, why := c.takeHead(); reason != core.None {
+		return c.fail(reason, why)
+	}
+	if c.body.asterisk {
+		return c.answerOptions()
+	}
+	if reason := c.server.core.Begin(&c.x); reason != core.None {
+		return c.fail(reason, "")
+	}
+	if reason, why := c.takeBody(); reason != core.None {
+		return c.fail(reason, why)
+	}
+	return c.forward()
+}
+
+// begin makes the work ready for a request.
+func (c *conn) begin() {
+	c.x.Reset()
+	c.x.Listener, c.x.Peer, c.x.Shard, c.x.Head = c.listener, &c.peer, c.shard, &c.req
+	c.x.Method, c.x.Target, c.x.Host, c.x.Flags = nil, nil, nil, 0
+	c.body = body{}
+	c.up = nil
+	c.keep, c.sent, c.deadline = false, 0, 0
+}
+
+// now is the time on the sweeper's clock.
+func (c *conn) now() int64 { return c.server.sweeper.Now() }
+
+// until is the deadline d from now, or the request's if that is sooner. A d of 0
+// is no bound.
+func (c *conn) until(now int64, d time.Duration) int64 {
+	if d <= 0 {
+		return c.deadline
+	}
+	at := now + int64(d)
+	if c.deadline > 0 {
+		at = min(at, c.deadline)
+	}
+	return at
+}

@@ -1,0 +1,135 @@
+package http1
+
+import (
+	"errors"
+	"io"
+
+	"github.com/valyala/fasthttp"
+
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+)
+
+// forward tries endpoints until one answers or the core gives up, and says whether
+// the connection goes on.
+func (c *conn) forward() bool {
+	for {
+		a, reason := c.server.core.Next(&c.x)
+		if reason != core.None {
+			return c.fail(reason, "")
+		}
+		c.deadline = a.Deadline
+		err := c.try(a)
+		if err == nil {
+			return c.relay(a)
+		}
+		if c.body.streamed && c.pump.started {
+			c.x.Replayable = false
+		}
+		if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
+			return c.failBody(cause)
+		}
+		again, reason := c.server.core.Failed(&c.x, err)
+		if !again {
+			return c.fail(reason, "")
+		}
+	}
+}
+
+// try sends the request to one endpoint and reads the head of its response.
+func (c *conn) try(a *core.Attempt) *upstream.Error {
+	begin := c.now()
+	up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
+	if uerr != nil {
+		c.x.Upstream += c.now() - begin
+		return uerr
+	}
+	c.up = up
+	c.out = c.appendRequest(c.out[:0], a)
+	up.Watch.Arm(c.until(begin, a.Policy.Timeout))
+	_, err := up.TCP.Write(c.out)
+	if err == nil {
+		if c.body.streamed {
+			c.startPump(a)
+		} else {
+			c.watch.Arm(0)
+		}
+		err = c.readResponse(up)
+	}
+	c.answered = c.now()
+	c.x.Upstream += c.answered - begin
+	if err != nil {
+		return c.upstreamError(up, err)
+	}
+	return nil
+}
+
+// appendRequest appends the head as it goes to the endpoint, and a buffered body.
+func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
+	c.req.SetRequestURIBytes(a.Target)
+	dst = c.req.AppendBytes(dst)
+	dst = dst[:len(dst)-2] // the blank line: more fields follow
+	for i := range c.x.Fields {
+		dst = c.x.Fields[i].AppendTo(dst)
+	}
+	dst = append(dst, "\r\n"...)
+	if c.body.buffered > 0 {
+		b, _ := c.br.Peek(c.body.buffered)
+		dst = append(dst, b...)
+	}
+	return dst
+}
+
+// errStatus is a response that a proxy cannot relay.
+var errStatus = errors.New("status is not one of a final response")
+
+// readResponse reads the head of the final response. Interim ones (RFC 9110 §15.2)
+// are for the hop they are sent to, but for those that carry something, which are
+// relayed.
+func (c *conn) readResponse(up *upstream.Conn) error {
+	for {
+		if err := c.resp.Read(up.Reader); err != nil {
+			return err
+		}
+		status := c.resp.StatusCode()
+		switch {
+		case status >= 200 && status <= 599:
+			return nil
+		case status < 100 || status > 199 || status == fasthttp.StatusSwitchingProtocols:
+			return errStatus
+		case status == fasthttp.StatusEarlyHints && c.head.Minor == 1:
+			if err := c.relayInterim(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// upstreamError says what kind of failure a try met.
+func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
+	e := &upstream.Error{Kind: upstream.Protocol, Reused: up.Reused, Err: err}
+	switch {
+	case up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:
+		e.Kind = upstream.Total
+	case up.Watch.Fired():
+		e.Kind = upstream.Timeout
+	case up.Reader.Buffered() == 0 && (upstream.EOF(err) || errors.Is(err, io.EOF)):
+		e.Kind = upstream.Reset
+	}
+	return e
+}
+
+// abandon ends a try: the connection to the endpoint closes, and the sending of
+// the body ends. It returns what the body was cut for on the client's side, nil
+// when that was well.
+func (c *conn) abandon() (cause error) {
+	if c.up == nil {
+		return nil
+	}
+	if c.pump.started {
+		cause = c.stopPump()
+	}
+	c.up.Close()
+	c.up = nil
+	return cause
+}

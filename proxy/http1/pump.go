@@ -1,0 +1,217 @@
+package http1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+	"usher/proxy/wire"
+)
+
+// spliceMin is the length of a body from which it is moved within the kernel
+// rather than through a buffer.
+const spliceMin = 64 << 10
+
+// spliceStep is how much is moved before the deadlines are set again: a peer must
+// take this much in an idle timeout.
+const spliceStep = 256 << 10
+
+// pumpGrace is how long the end of a response waits for the sending of the
+// request's body to notice that it is done.
+const pumpGrace = 100 * time.Millisecond
+
+// pump sends a request's body while the response is awaited.
+type pump struct {
+	started bool
+	// headSeen says that the response has begun, so that its deadline is no longer
+	// the pump's to set.
+	headSeen atomic.Bool
+	// stopped says that the pump was told to end.
+	stopped atomic.Bool
+	done    chan error
+	// sent counts the body's bytes.
+	sent atomic.Uint64
+}
+
+// clientError is a body that could not be read from the client.
+type clientError struct{ err error }
+
+func (e *clientError) Error() string { return fmt.Sprintf("request body: %v", e.err) }
+func (e *clientError) Unwrap() error { return e.err }
+
+// errTooLarge is a body over the listener's limit.
+var errTooLarge = errors.New("larger than this listener takes")
+
+// chunkBuffers are for framing the chunks of bodies.
+var chunkBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, readBuffer+64)
+	return &b
+}}
+
+// startPump begins to send the body.
+func (c *conn) startPump(a *core.Attempt) {
+	p := &c.pump
+	p.started = true
+	p.headSeen.Store(false)
+	p.stopped.Store(false)
+	p.sent.Store(0)
+	c.up.Watch.Arm(c.deadline)
+	up := c.up
+	go func() {
+		err := c.sendBody(up, a)
+		var ce *clientError
+		switch {
+		case errors.As(err, &ce):
+			up.Abort()
+		case err == nil && !p.headSeen.Load():
+			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
+		}
+		p.done <- err
+	}()
+}
+
+// stopPump waits for the pump, ending it if it has not ended by itself. It returns
+// what was wrong with the body on the client's side.
+func (c *conn) stopPump() error {
+	err, ended := c.awaitPump()
+	if !ended {
+		c.pump.stopped.Store(true)
+		_ = c.nc.SetReadDeadline(past)
+		c.up.Abort()
+		err = <-c.pump.done
+	}
+	c.pump.started = false
+	c.x.Received = c.pump.sent.Load()
+	c.body.taken = err == nil
+	var ce *clientError
+	if errors.As(err, &ce) && !c.pump.stopped.Load() {
+		return ce
+	}
+	return nil
+}
+
+// awaitPump gives the pump a moment to end.
+func (c *conn) awaitPump() (err error, ended bool) { //nolint:revive // the error is a result, not this call's
+	select {
+	case err = <-c.pump.done:
+		return err, true
+	default:
+	}
+	t := time.NewTimer(pumpGrace)
+	defer t.Stop()
+	select {
+	case err = <-c.pump.done:
+		return err, true
+	case <-t.C:
+		return nil, false
+	}
+}
+
+// sendBody copies the body to the endpoint.
+func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
+	idle := a.Policy.IdleTimeout
+	if c.head.Chunked {
+		return c.sendChunks(up, idle)
+	}
+	left := c.head.ContentLength
+	for left > 0 {
+		if c.br.Buffered() == 0 && left >= spliceMin {
+			return c.spliceBody(up, left, idle)
+		}
+		b, err := c.peekBody(left, idle)
+		if err != nil {
+			return &clientError{err}
+		}
+		if err := c.sendUp(up, b, idle); err != nil {
+			return err
+		}
+		_, _ = c.br.Discard(len(b))
+		left -= int64(len(b))
+		c.pump.sent.Add(uint64(len(b)))
+	}
+	return nil
+}
+
+// peekBody returns what is at hand of the body, waiting for a byte.
+func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
+	if c.br.Buffered() == 0 {
+		c.watch.Arm(c.until(c.now(), idle))
+		if _, err := c.br.Peek(1); err != nil {
+			return nil, err
+		}
+	}
+	return c.br.Peek(int(min(left, int64(c.br.Buffered()))))
+}
+
+// sendUp writes b to the endpoint.
+func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	if !c.pump.headSeen.Load() {
+		up.Watch.Arm(c.until(c.now(), idle))
+	}
+	_, err := up.TCP.Write(b)
+	return err
+}
+
+// spliceBody moves the rest of the body within the kernel.
+func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) error {
+	for left > 0 {
+		at := c.until(c.now(), idle)
+		c.watch.Arm(at)
+		if !c.pump.headSeen.Load() {
+			up.Watch.Arm(at)
+		}
+		n, err := transfer(up.TCP, c.nc, min(left, spliceStep))
+		left -= n
+		c.pump.sent.Add(uint64(n))
+		if err != nil {
+			if c.watch.Fired() || c.pump.stopped.Load() || !upstream.EOF(err) {
+				return &clientError{err}
+			}
+			return err
+		}
+		if n == 0 {
+			return &clientError{io.ErrUnexpectedEOF}
+		}
+	}
+	return nil
+}
+
+// transfer moves n bytes, by splice where the kernel can.
+func transfer(dst, src *net.TCPConn, n int64) (int64, error) {
+	return dst.ReadFrom(&io.LimitedReader{R: src, N: n})
+}
+
+// sendChunks decodes the body's chunks and sends them framed anew; trailers are
+// dropped.
+func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
+	buf, _ := chunkBuffers.Get().(*[]byte)
+	defer chunkBuffers.Put(buf)
+	limit := uint64(c.listener.MaxBodySize)
+	for {
+		if c.br.Buffered() == 0 {
+			c.watch.Arm(c.until(c.now(), idle))
+		}
+		b, err := c.chunks.Next()
+		if errors.Is(err, io.EOF) {
+			return c.sendUp(up, []byte("0\r\n\r\n"), idle)
+		}
+		if err != nil {
+			return &clientError{err}
+		}
+		if limit > 0 && c.pump.sent.Load()+uint64(len(b)) > limit {
+			return &clientError{errTooLarge}
+		}
+		*buf = append(append(wire.AppendChunkHeader((*buf)[:0], len(b)), b...), "\r\n"...)
+		if err := c.sendUp(up, *buf, idle); err != nil {
+			return err
+		}
+		c.pump.sent.Add(uint64(len(b)))
+		c.chunks.Advance(len(b))
+	}
+}

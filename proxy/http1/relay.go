@@ -1,0 +1,385 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"usher/proxy/core"
+	"usher/proxy/wire"
+)
+
+// framing is how the end of a response's body is known.
+type framing uint8
+
+const (
+	bodyless framing = iota
+	byLength
+	byChunks
+	byClose
+)
+
+// relay passes the endpoint's response on, records the request, and says whether
+// the connection goes on.
+func (c *conn) relay(a *core.Attempt) bool {
+	c.server.core.Answered(&c.x)
+	c.pump.headSeen.Store(true)
+	from := c.responseFraming()
+	to := from
+	if from == byClose || from == byChunks {
+		to = byChunks
+		if c.head.Minor == 0 {
+			to, c.keep = byClose, false
+		}
+	}
+	c.keep = c.keep && !c.server.draining.Load()
+	if c.body.streamed && c.keep {
+		c.keep = c.bodyGone()
+	}
+	c.out = c.appendHead(c.out[:0], to)
+	c.sent = c.resp.StatusCode()
+	reason := c.relayBody(a, from, to)
+	c.finishUpstream(reason == core.None)
+	end := c.now()
+	c.server.core.End(&c.x, c.sent, reason, end)
+	return c.finish(reason == core.None)
+}
+
+// responseFraming says how the body of c.resp is framed (RFC 9112 §6.3).
+func (c *conn) responseFraming() framing {
+	status := c.resp.StatusCode()
+	switch n := c.resp.ContentLength(); {
+	case string(c.x.Method) == "HEAD" || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified:
+		return bodyless
+	case n >= 0:
+		return byLength
+	case n == -1:
+		return byChunks
+	default:
+		return byClose
+	}
+}
+
+// bodyGone says whether the request's body is sent already, giving it no time:
+// only then is the connection of use after the response.
+func (c *conn) bodyGone() bool {
+	return !c.pump.started || len(c.pump.done) > 0
+}
+
+// appendHead appends the response's head as it goes to the client.
+func (c *conn) appendHead(dst []byte, to framing) []byte {
+	dst = appendStatusLine(dst, c.resp.StatusCode(), c.resp.StatusMessage())
+	nominated := c.responseNominated()
+	keepLength := (to == byLength || to == bodyless) && c.resp.StatusCode() != fasthttp.StatusNoContent
+	for name, value := range c.resp.All() {
+		switch {
+		case core.HopByHop(name) || string(name) == "Transfer-Encoding":
+			continue
+		case string(name) == "Content-Length" && !keepLength:
+			continue
+		case nominated != nil && named(nominated, name):
+			continue
+		}
+		dst = appendField(dst, name, value)
+	}
+	if to == byChunks {
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	return append(c.appendConnection(dst), "\r\n"...)
+}
+
+// appendConnection says whether the connection goes on, where that is not what the
+// version implies.
+func (c *conn) appendConnection(dst []byte) []byte {
+	switch {
+	case !c.keep:
+		return append(dst, "Connection: close\r\n"...)
+	case c.head.Minor == 0:
+		return append(dst, "Connection: keep-alive\r\n"...)
+	default:
+		return dst
+	}
+}
+
+func appendStatusLine(dst []byte, status int, message []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	if len(message) == 0 {
+		dst = append(dst, fasthttp.StatusMessage(status)...)
+	} else {
+		dst = append(dst, message...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendField(dst, name, value []byte) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), "\r\n"...)
+}
+
+// responseNominated returns the value of the response's Connection field when it
+// names fields beside the usual tokens, nil otherwise.
+func (c *conn) responseNominated() []byte {
+	v := c.resp.Peek(fasthttp.HeaderConnection)
+	if len(v) == 0 || wire.EqualFold(v, "close") || wire.EqualFold(v, "keep-alive") {
+		return nil
+	}
+	return v
+}
+
+// named says whether the list names the field; framing cannot be named away.
+func named(list, name []byte) (yes bool) {
+	if string(name) == "Content-Length" {
+		return false
+	}
+	wire.Tokens(list, func(t []byte) {
+		yes = yes || (len(t) == len(name) && equalFold(t, name))
+	})
+	return yes
+}
+
+func equalFold(a, b []byte) bool {
+	for i := range a {
+		if a[i]|0x20 != b[i]|0x20 {
+			return false
+		}
+	}
+	return true
+}
+
+// relayInterim passes an interim response on.
+func (c *conn) relayInterim() error {
+	dst := appendStatusLine(c.out[:0], c.resp.StatusCode(), c.resp.StatusMessage())
+	for name, value := range c.resp.All() {
+		if !core.HopByHop(name) && string(name) != "Transfer-Encoding" && string(name) != "Content-Length" {
+			dst = appendField(dst, name, value)
+		}
+	}
+	dst = append(dst, "\r\n"...)
+	c.out = dst
+	_, err := c.nc.Write(c.out)
+	return err
+}
+
+// relayBody sends what is in c.out, then the body. The Reason is why the response
+// was cut, None when it was not.
+func (c *conn) relayBody(a *core.Attempt, from, to framing) core.Reason {
+	switch from {
+	case bodyless:
+		return c.flush(a, c.answered)
+	case byLength:
+		return c.relayLength(a, int64(c.resp.ContentLength()))
+	case byChunks:
+		return c.relayChunks(a, to)
+	default:
+		return c.relayUntilClose(a, to)
+	}
+}
+
+// flush writes c.out to the client.
+func (c *conn) flush(a *core.Attempt, now int64) core.Reason {
+	c.watch.Arm(c.until(now, a.Policy.IdleTimeout))
+	if _, err := c.nc.Write(c.out); err != nil {
+		return core.ClientGone
+	}
+	c.out = c.out[:0]
+	return core.None
+}
+
+// relayLength relays a body of n bytes: what is at hand goes out with the head.
+func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
+	br := c.up.Reader
+	b, _ := br.Peek(int(min(n, int64(br.Buffered()))))
+	c.out = append(c.out, b...)
+	_, _ = br.Discard(len(b))
+	n -= int64(len(b))
+	c.x.Sent += uint64(len(b))
+	if reason := c.flush(a, c.answered); reason != core.None {
+		return reason
+	}
+	if n >= spliceMin {
+		return c.spliceResponse(a, n)
+	}
+	return c.relayRest(a, n)
+}
+
+// relayRest copies n bytes through c.out, which may hold some already.
+func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
+	for n > 0 {
+		begin := c.now()
+		c.up.Watch.Arm(c.until(begin, a.Policy.IdleTimeout))
+		room := c.out[len(c.out):cap(c.out)]
+		m, err := c.up.TCP.Read(room[:min(n, int64(len(room)))])
+		now := c.now()
+		c.x.Upstream += now - begin
+		if m == 0 && err != nil {
+			return c.cutReason()
+		}
+		c.out = c.out[:len(c.out)+m]
+		n -= int64(m)
+		c.x.Sent += uint64(m)
+		if reason := c.flush(a, now); reason != core.None {
+			return reason
+		}
+	}
+	return core.None
+}
+
+// spliceResponse moves n bytes within the kernel.
+func (c *conn) spliceResponse(a *core.Attempt, n int64) core.Reason {
+	begin := c.now()
+	defer func() { c.x.Upstream += c.now() - begin }()
+	for n > 0 {
+		at := c.until(c.now(), a.Policy.IdleTimeout)
+		c.watch.Arm(at)
+		c.up.Watch.Arm(at)
+		m, err := transfer(c.nc, c.up.TCP, min(n, spliceStep))
+		n -= m
+		c.x.Sent += uint64(m)
+		if err != nil || m == 0 {
+			if c.clientLeft(err) {
+				return core.ClientGone
+			}
+			return c.cutReason()
+		}
+	}
+	return core.None
+}
+
+// clientLeft says whether a transfer failed on the client's side. The kernel says
+// EPIPE or ECONNRESET of either; a source that is at its end is no error.
+func (c *conn) clientLeft(err error) bool {
+	if err == nil {
+		return false
+	}
+	return !c.up.Watch.Fired() || c.watch.Fired()
+}
+
+// cutReason is why a response that had begun was cut on the endpoint's side.
+func (c *conn) cutReason() core.Reason {
+	switch {
+	case c.up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:
+		return core.TotalTimeout
+	case c.up.Watch.Fired():
+		return core.UpstreamTimeout
+	default:
+		return core.UpstreamReset
+	}
+}
+
+// relayChunks relays a chunked body. What is at hand goes out at once; it waits
+// only for the next bytes of the endpoint.
+func (c *conn) relayChunks(a *core.Attempt, to framing) core.Reason {
+	c.upChunks.Reset(c.up.Reader)
+	for {
+		if c.up.Reader.Buffered() == 0 {
+			if reason := c.flushAndArm(a); reason != core.None {
+				return reason
+			}
+		}
+		b, err := c.upChunks.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return c.endChunks(a, to)
+		case err != nil:
+			// What came before the cut belongs to the client; the end does not follow.
+			if reason := c.flush(a, c.now()); reason != core.None {
+				return reason
+			}
+			if errors.Is(err, wire.ErrChunk) {
+				return core.UpstreamProtocol
+			}
+			return c.cutReason()
+		}
+		if reason := c.addData(a, b, to); reason != core.None {
+			return reason
+		}
+		c.upChunks.Advance(len(b))
+	}
+}
+
+// flushAndArm sends what is there before a wait for the endpoint.
+func (c *conn) flushAndArm(a *core.Attempt) core.Reason {
+	now := c.now()
+	if len(c.out) > 0 {
+		if reason := c.flush(a, now); reason != core.None {
+			return reason
+		}
+	}
+	c.up.Watch.Arm(c.until(now, a.Policy.IdleTimeout))
+	return core.None
+}
+
+// addData appends data to c.out in the client's framing, flushing as it fills.
+func (c *conn) addData(a *core.Attempt, b []byte, to framing) core.Reason {
+	const overhead = 32
+	if len(c.out) > 0 && len(c.out)+len(b)+overhead > cap(c.out) {
+		if reason := c.flush(a, c.now()); reason != core.None {
+			return reason
+		}
+	}
+	if to == byChunks {
+		c.out = append(append(wire.AppendChunkHeader(c.out, len(b)), b...), "\r\n"...)
+	} else {
+		c.out = append(c.out, b...)
+	}
+	c.x.Sent += uint64(len(b))
+	return core.None
+}
+
+// endChunks ends a chunked body with its trailers.
+func (c *conn) endChunks(a *core.Attempt, to framing) core.Reason {
+	if to == byChunks {
+		c.out = append(c.out, "0\r\n"...)
+		c.out = appendTrailers(c.out, c.upChunks.Trailers())
+		c.out = append(c.out, "\r\n"...)
+	}
+	return c.flush(a, c.now())
+}
+
+// relayUntilClose relays a body that ends with the connection.
+func (c *conn) relayUntilClose(a *core.Attempt, to framing) core.Reason {
+	br := c.up.Reader
+	for {
+		if br.Buffered() == 0 {
+			if reason := c.flushAndArm(a); reason != core.None {
+				return reason
+			}
+		}
+		if _, err := br.Peek(1); err != nil {
+			if !errors.Is(err, io.EOF) {
+				return c.cutReason()
+			}
+			return c.endChunks(a, to)
+		}
+		b, _ := br.Peek(br.Buffered())
+		if reason := c.addData(a, b, to); reason != core.None {
+			return reason
+		}
+		_, _ = br.Discard(len(b))
+	}
+}
+
+// finishUpstream gives the connection to the endpoint back, if it can serve
+// another request.
+func (c *conn) finishUpstream(whole bool) {
+	up := c.up
+	c.up = nil
+	if c.pump.started {
+		c.up = up
+		cause := c.stopPump()
+		c.up = nil
+		if cause != nil || !c.body.taken {
+			c.keep = false
+			whole = false
+		}
+	}
+	if whole && !c.resp.ConnectionClose() && up.Reader.Buffered() == 0 {
+		up.Release()
+		return
+	}
+	up.Close()
+}

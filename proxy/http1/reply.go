@@ -1,0 +1,158 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"usher/proxy/core"
+	"usher/proxy/wire"
+)
+
+// lingerTime and lingerBytes bound how long a connection that closes with input
+// unread takes that input: without it the client could lose the answer to a reset.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 1 << 20
+)
+
+// refuse answers a head that could not be read.
+func (c *conn) refuse(err error) bool {
+	c.x.Start = c.now()
+	var r *wire.Refused
+	if !errors.As(err, &r) {
+		return false
+	}
+	return c.fail(core.RefusalReason(r.Status), r.Why)
+}
+
+// fail answers for usher and records the request. The connection goes on if the
+// request was read to its end and was well formed.
+func (c *conn) fail(reason core.Reason, why string) bool {
+	c.keep = c.keep && c.body.taken && reason < core.BadRequest
+	if reason != core.ClientGone {
+		c.answer(reason, why)
+	}
+	c.server.core.End(&c.x, c.sent, reason, c.now())
+	return c.finish(true)
+}
+
+// failBody answers a request whose body could not be read.
+func (c *conn) failBody(cause error) bool {
+	c.keep = false
+	switch {
+	case errors.Is(cause, errTooLarge):
+		return c.fail(core.BodyTooLarge, "the request's body is larger than this listener takes")
+	case errors.Is(cause, wire.ErrChunk):
+		return c.fail(core.BadRequest, cause.Error())
+	case c.watch.Fired():
+		return c.fail(core.RequestTimeout, "the request's body did not come in time")
+	default:
+		return c.fail(core.ClientGone, "")
+	}
+}
+
+// finish ends a request: what is left of its body is taken off the connection, or
+// the connection ends.
+func (c *conn) finish(whole bool) bool {
+	if c.body.buffered > 0 {
+		_, _ = c.br.Discard(c.body.buffered)
+	}
+	if c.keep && whole {
+		return true
+	}
+	if whole && c.sent > 0 && (!c.body.taken || c.br.Buffered() > 0) {
+		c.linger()
+	}
+	return false
+}
+
+// answer writes an answer of usher's own.
+func (c *conn) answer(reason core.Reason, why string) {
+	text := reason.String()
+	if why != "" {
+		text += ": " + why
+	}
+	c.sent = reason.Status()
+	c.out = appendStatusLine(c.out[:0], c.sent, nil)
+	c.out = append(c.out, "Content-Type: text/plain; charset=utf-8\r\nX-Usher-Reason: "...)
+	c.out = append(append(c.out, reason.String()...), "\r\n"...)
+	c.appendOwn(len(text)+1, text+"\n")
+}
+
+// answerOptions answers OPTIONS *, which asks about usher itself.
+func (c *conn) answerOptions() bool {
+	c.keep = c.keep && c.body.taken
+	c.sent = fasthttp.StatusOK
+	c.out = appendStatusLine(c.out[:0], c.sent, nil)
+	c.appendOwn(0, "")
+	c.server.core.End(&c.x, c.sent, core.None, c.now())
+	return c.finish(true)
+}
+
+// appendOwn completes an answer of usher's own and writes it. A failed write ends
+// the connection by itself.
+func (c *conn) appendOwn(length int, text string) {
+	c.out = append(c.out, "Date: "...)
+	c.out = fasthttp.AppendHTTPDate(c.out, time.Now())
+	c.out = append(c.out, "\r\nContent-Length: "...)
+	c.out = strconv.AppendInt(c.out, int64(length), 10)
+	c.out = append(c.out, "\r\n"...)
+	c.out = append(c.appendConnection(c.out), "\r\n"...)
+	if string(c.x.Method) != "HEAD" {
+		c.out = append(c.out, text...)
+	}
+	if c.watch.Fired() {
+		// The head did not come in time: the deadline is lifted for the answer.
+		_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
+	}
+	if _, err := c.nc.Write(c.out); err != nil {
+		c.keep = false
+	}
+}
+
+// linger takes what the client still sends, for a while, after the answer.
+func (c *conn) linger() {
+	if c.nc.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	buf := c.out[:cap(c.out)]
+	for total := 0; total < lingerBytes; {
+		n, err := c.nc.Read(buf)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+// appendTrailers appends the lines of a response's trailer section but for those
+// that would frame, route or authorise (RFC 9110 §6.5.1).
+func appendTrailers(dst, lines []byte) []byte {
+	for len(lines) > 0 {
+		line, rest, _ := bytes.Cut(lines, []byte("\r\n"))
+		lines = rest
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if !forbiddenTrailer(name) {
+			dst = append(append(dst, line...), "\r\n"...)
+		}
+	}
+	return dst
+}
+
+func forbiddenTrailer(name []byte) bool {
+	for _, f := range []string{
+		"transfer-encoding", "content-length", "host", "connection", "trailer", "te", "upgrade",
+		"keep-alive", "proxy-connection", "set-cookie", "content-encoding", "content-type",
+		"content-range", "location", "www-authenticate", "authorization", "cache-control",
+	} {
+		if wire.EqualFold(name, f) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,166 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+
+	"usher/proxy/core"
+	"usher/proxy/wire"
+)
+
+// maxBlankLines is how many empty lines may precede a request (RFC 9112 §2.2).
+const maxBlankLines = 4
+
+var (
+	errHeadTooLarge = &wire.Refused{Status: 431, Why: "the request's head is larger than 16 KiB"}
+	errHeadTimeout  = &wire.Refused{Status: 408, Why: "the request's head did not come in time"}
+	errGone         = errors.New("client closed the connection")
+)
+
+// readHead waits until a whole head is in the buffer and scanned.
+func (c *conn) readHead() error {
+	c.head.Reset()
+	for blank := 0; ; {
+		b, _ := c.br.Peek(c.br.Buffered())
+		if blank < maxBlankLines && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
+			_, _ = c.br.Discard(2)
+			blank++
+			continue
+		}
+		err := c.head.ScanRequest(b)
+		if !errors.Is(err, wire.ErrMore) {
+			return err
+		}
+		if len(b) == c.br.Size() {
+			return errHeadTooLarge
+		}
+		if _, err := c.br.Peek(len(b) + 1); err != nil {
+			if c.watch.Fired() && len(b) > 0 {
+				return errHeadTimeout
+			}
+			return errGone
+		}
+	}
+}
+
+// takeHead hands the scanned head to the codec and fills the exchange.
+func (c *conn) takeHead() (core.Reason, string) {
+	raw, _ := c.br.Peek(c.head.Len)
+	if err := c.req.Read(c.br); err != nil {
+		return core.BadRequest, "malformed head"
+	}
+	x := &c.x
+	x.Start = c.now()
+	x.Flags = c.head.Flags
+	x.Method = c.req.Method()
+	t, err := wire.ParseTarget(x.Method, c.req.RequestURI())
+	if err != nil {
+		return core.BadRequest, err.Error()
+	}
+	c.body.asterisk = t.Asterisk
+	x.Target = t.Origin
+	x.Host = c.req.Peek("Host")
+	if t.Authority != nil {
+		x.Host = t.Authority
+		c.req.SetBytesV("Host", t.Authority)
+	}
+	if x.Flags&wire.HasUnderscore != 0 {
+		c.dropUnderscored(raw)
+	}
+	c.body.taken = c.head.ContentLength <= 0 && !c.head.Chunked
+	c.keep = c.wantsKeep() && !c.server.draining.Load()
+	if c.head.Minor == 0 {
+		c.req.SetProtocol("HTTP/1.1")
+	}
+	return core.None, ""
+}
+
+// wantsKeep says whether the client means to send more requests (RFC 9112 §9.3).
+func (c *conn) wantsKeep() bool {
+	if c.head.Minor == 0 {
+		return c.head.Has(wire.HasKeepAlive) && !c.head.Has(wire.HasClose)
+	}
+	return !c.head.Has(wire.HasClose)
+}
+
+// dropUnderscored deletes the fields with an underscore in their name: CGI-like
+// upstreams take X_Forwarded_For for X-Forwarded-For. raw is the head, still in
+// the buffer.
+func (c *conn) dropUnderscored(raw []byte) {
+	for _, line := range bytes.Split(raw, []byte("\r\n"))[1:] {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if bytes.IndexByte(name, '_') >= 0 {
+			c.req.DelBytes(name)
+		}
+	}
+}
+
+// body is what is known of the request's body.
+type body struct {
+	// asterisk is a request for the server itself, which has no route.
+	asterisk bool
+	// buffered is the length of a body that lies whole in the read buffer.
+	buffered int
+	// streamed says that the body is read while it is sent.
+	streamed bool
+	// taken says that it was read to its end.
+	taken bool
+}
+
+// takeBody decides how the request's body is forwarded. One that fits the buffer
+// is read whole first: it can be sent again, and a slow client keeps no endpoint
+// waiting.
+func (c *conn) takeBody() (core.Reason, string) {
+	n := c.head.ContentLength
+	limit := int64(c.listener.MaxBodySize)
+	switch {
+	case limit > 0 && n > limit:
+		return core.BodyTooLarge, "the request's body is larger than this listener takes"
+	case c.head.Chunked:
+		c.chunks.Reset(c.br)
+		c.body.streamed = true
+	case n <= 0:
+	case n <= int64(c.br.Size()):
+		return c.bufferBody(int(n))
+	default:
+		c.body.streamed = true
+	}
+	c.x.Replayable = !c.body.streamed
+	if c.body.streamed {
+		return c.sendContinue()
+	}
+	return core.None, ""
+}
+
+// bufferBody waits until the body lies in the buffer.
+func (c *conn) bufferBody(n int) (core.Reason, string) {
+	if c.br.Buffered() < n {
+		if reason, why := c.sendContinue(); reason != core.None {
+			return reason, why
+		}
+	}
+	for c.br.Buffered() < n {
+		c.watch.Arm(c.until(c.now(), c.server.core.BodyIdle(&c.x)))
+		if _, err := c.br.Peek(c.br.Buffered() + 1); err != nil {
+			if c.watch.Fired() {
+				return core.RequestTimeout, "the request's body did not come in time"
+			}
+			return core.ClientGone, ""
+		}
+	}
+	c.x.Replayable = true
+	c.body.buffered, c.body.taken = n, true
+	c.x.Received = uint64(n)
+	return core.None, ""
+}
+
+// sendContinue lets a client that waits for it send its body (RFC 9110 §10.1.1).
+func (c *conn) sendContinue() (core.Reason, string) {
+	if !c.head.Has(wire.HasExpect) || c.head.Minor == 0 {
+		return core.None, ""
+	}
+	if _, err := c.nc.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+		return core.ClientGone, ""
+	}
+	return core.None, ""
+}

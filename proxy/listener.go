@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"reflect"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/config"
+	"usher/proxy/core"
+	"usher/proxy/http1"
+)
+
+// server serves the connections of a listener with one set of settings.
+type server = *http1.Server
+
+// listener is one bound socket. Its server changes when its settings do.
+type listener struct {
+	config config.Listener
+	tcp    *net.TCPListener
+	log    *slog.Logger
+	server atomic.Pointer[http1.Server]
+	// closing ends a pause of accept; done is closed when accept has ended.
+	closing, done chan struct{}
+}
+
+// bind opens the socket of a listener; it accepts nothing yet.
+func bind(ctx context.Context, c config.Listener, log *slog.Logger) (*listener, error) {
+	// Keep-alive is set on the socket once and inherited by what it accepts: four
+	// system calls less for each connection.
+	lc := net.ListenConfig{KeepAlive: -1, Control: setKeepAlive}
+	ln, err := lc.Listen(ctx, "tcp", c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: %w", c.Name, err)
+	}
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("listener %q: %s is not a TCP address", c.Name, c.Address)
+	}
+	return &listener{config: c, tcp: tcp, log: log, closing: make(chan struct{}), done: make(chan struct{})}, nil
+}
+
+// setKeepAlive finds peers that vanished: after 60 s of silence, three probes.
+func setKeepAlive(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) {
+		for _, o := range []struct{ level, option, value int }{
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 10},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+		} {
+			failed = errors.Join(failed, unix.SetsockoptInt(int(fd), o.level, o.option, o.value))
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+// newServer makes the server of a listener's settings.
+func (p *Proxy) newServer(c config.Listener, l *listener) server {
+	s := http1.NewServer(p.core, core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name)), p.log)
+	if p.draining {
+		s.Drain()
+	}
+	return s
+}
+
+// start begins to accept.
+func (l *listener) start(s server) {
+	l.server.Store(s)
+	go func() {
+		defer close(l.done)
+		l.accept()
+	}()
+}
+
+// replace puts new settings in force for new connections and returns the server of
+// the old ones.
+func (l *listener) replace(c config.Listener, s server) (old server) {
+	l.config = c
+	return l.server.Swap(s)
+}
+
+// sameSettings says whether c asks for what is in force.
+func (l *listener) sameSettings(c config.Listener) bool {
+	have := l.config
+	have.Pos, c.Pos = config.Pos{}, config.Pos{}
+	return reflect.DeepEqual(have, c)
+}
+
+// close stops accepting and waits for the goroutine that did, if there is one.
+func (l *listener) close() {
+	close(l.closing)
+	_ = l.tcp.Close()
+	if l.server.Load() != nil {
+		<-l.done
+	}
+}
+
+// accept takes connections until the socket closes. Running out of descriptors or
+// memory is no reason to stop: it waits a little and goes on.
+func (l *listener) accept() {
+	const maxPause = time.Second
+	pause := time.Duration(0)
+	for {
+		nc, err := l.tcp.AcceptTCP()
+		switch {
+		case err == nil:
+			pause = 0
+			l.server.Load().Serve(nc)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			pause = min(maxPause, max(5*time.Millisecond, 2*pause))
+			l.log.Warn("cannot accept a connection", "listener", l.config.Name, "err", err, "pause", pause)
+			select {
+			case <-time.After(pause):
+			case <-l.closing:
+			}
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"usher/config"
+	"usher/healthcheck"
+	"usher/metrics"
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+	"usher/proxy/wire"
+	"usher/routetable"
+)
+
+// Proxy serves clients by the table last published. Its methods may be called from
+// any goroutine, but for Publish.
+type Proxy struct {
+	core    *core.Core
+	pools   *upstream.Pools
+	metrics *metrics.Downstream
+	log     *slog.Logger
+
+	cancel context.CancelFunc
+	ctx    context.Context
+	swept  chan struct{}
+
+	mu        sync.Mutex
+	listeners map[string]*listener
+	draining  bool
+	// retired are the servers of listeners that were removed or changed, until their
+	// connections have ended.
+	retired sync.WaitGroup
+}
+
+// New returns a Proxy with an empty table and no listeners.
+func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *Proxy {
+	sweeper := wire.NewSweeper()
+	pools := upstream.NewPools(sweeper)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Proxy{
+		core: core.New(sweeper, pools, health, m), pools: pools, metrics: m, log: log,
+		ctx: ctx, cancel: cancel, swept: make(chan struct{}), listeners: map[string]*listener{},
+	}
+	go func() {
+		defer close(p.swept)
+		sweeper.Run(ctx)
+	}()
+	return p
+}
+
+// Publish puts t in use for the requests that begin from now on. healthcheck must
+// have adopted it. One goroutine calls it.
+func (p *Proxy) Publish(t *routetable.Table) { p.core.Publish(t) }
+
+// Table returns the table in use.
+func (p *Proxy) Table() *routetable.Table { return p.core.Table() }
+
+// Listen makes the listeners those given. A new address that cannot be bound is an
+// error, and then nothing has changed. A listener whose settings changed keeps its
+// socket: connections already open end after their next response. One that is no
+// longer given stops accepting and finishes its requests.
+func (p *Proxy) Listen(want []config.Listener) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh, err := p.bindMissing(want)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, c := range want {
+		keep[c.Address] = true
+		if l := fresh[c.Address]; l != nil {
+			p.listeners[c.Address] = l
+			l.start(p.newServer(c, l))
+			continue
+		}
+		if l := p.listeners[c.Address]; !l.sameSettings(c) {
+			p.retire(l.replace(c, p.newServer(c, l)))
+		}
+	}
+	for address, l := range p.listeners {
+		if !keep[address] {
+			delete(p.listeners, address)
+			l.close()
+			p.retire(l.server.Load())
+		}
+	}
+	return nil
+}
+
+// bindMissing binds the addresses that are not bound yet, all or none.
+func (p *Proxy) bindMissing(want []config.Listener) (map[string]*listener, error) {
+	fresh := map[string]*listener{}
+	var failed error
+	for _, c := range want {
+		if p.listeners[c.Address] != nil {
+			continue
+		}
+		l, err := bind(p.ctx, c, p.log)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		fresh[c.Address] = l
+	}
+	if failed != nil {
+		for _, l := range fresh {
+			l.close()
+		}
+		return nil, failed
+	}
+	return fresh, nil
+}
+
+// Addresses returns the bound address of each listener by its name.
+func (p *Proxy) Addresses() map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]string, len(p.listeners))
+	for _, l := range p.listeners {
+		out[l.config.Name] = l.tcp.Addr().String()
+	}
+	return out
+}
+
+// Drain makes each response the last of its connection, while new connections are
+// still taken.
+func (p *Proxy) Drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draining = true
+	for _, l := range p.listeners {
+		l.server.Load().Drain()
+	}
+}
+
+// Shutdown stops accepting, closes idle connections, lets running requests finish
+// and waits for them. When ctx ends it cuts those left and returns their number.
+func (p *Proxy) Shutdown(ctx context.Context) (cut int) {
+	p.mu.Lock()
+	listeners := p.listeners
+	p.listeners = map[string]*listener{}
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, l := range listeners {
+		l.close()
+		wg.Go(func() {
+			n := l.server.Load().Shutdown(ctx)
+			mu.Lock()
+			cut += n
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return cut
+}
+
+// Close ends everything at once and waits for it.
+func (p *Proxy) Close() {
+	p.cancel()
+	p.Shutdown(p.ctx)
+	p.retired.Wait()
+	p.pools.Close()
+	<-p.swept
+}
+
+// retire lets a server that takes no new connections finish, in the background,
+// until the proxy closes.
+func (p *Proxy) retire(s server) {
+	p.retired.Go(func() { s.Shutdown(p.ctx) })
+}

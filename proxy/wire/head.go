@@ -1,0 +1,397 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+)
+
+// Refused is a request head that usher does not take, and the status that says so.
+// The connection closes after the answer.
+type Refused struct {
+	Status int
+	// Why says what is wrong with the request, for its sender.
+	Why string
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return r.Why }
+
+// ErrMore says that the head goes on beyond the bytes at hand.
+var ErrMore = errors.New("head is not complete")
+
+func bad(why string) *Refused { return &Refused{400, why} }
+
+// What a head is refused for. Each names the rule it breaks.
+var (
+	errBareLF       = bad("line ends in a bare LF (RFC 9112 §2.2)")
+	errBareCR       = bad("bare CR in a line (RFC 9112 §2.2)")
+	errRequestLine  = bad("malformed request line (RFC 9112 §3)")
+	errMethod       = bad("method is not a token (RFC 9110 §9.1)")
+	errTarget       = bad("malformed request target (RFC 9112 §3.2)")
+	errUserinfo     = bad("userinfo in the target or host (RFC 9110 §4.2.4)")
+	errScheme       = bad("target of another scheme than http (RFC 9112 §3.2.2)")
+	errConnect      = &Refused{405, "CONNECT is not served"}
+	errVersion      = &Refused{505, "only HTTP/1.0 and HTTP/1.1 are served (RFC 9110 §15.6.6)"}
+	errFieldName    = bad("field name is not a token (RFC 9112 §5.1)")
+	errFieldValue   = bad("control character in a field value (RFC 9110 §5.5)")
+	errFold         = bad("folded field line (RFC 9112 §5.2)")
+	errHost         = bad("missing, doubled or malformed Host (RFC 9112 §3.2)")
+	errLength       = bad("malformed Content-Length (RFC 9112 §6.3)")
+	errLengthTwice  = bad("more than one Content-Length (RFC 9112 §6.3)")
+	errBothFramings = bad("Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")
+	errCoding       = &Refused{501, "only the chunked transfer coding is served (RFC 9112 §6.1)"}
+	errCodingOld    = bad("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")
+	errExpect       = &Refused{417, "only Expect: 100-continue is served (RFC 9110 §10.1.1)"}
+)
+
+// Flags note which fields a head has that a proxy must treat, so that the others
+// are not searched for.
+type Flags uint32
+
+// The flags.
+const (
+	HasConnection Flags = 1 << iota // Connection, with any token
+	HasNominated                    // Connection names other fields
+	HasClose                        // Connection: close
+	HasKeepAlive                    // Connection: keep-alive
+	HasHopByHop                     // Keep-Alive, Proxy-*, TE, Trailer, Upgrade
+	HasUpgrade                      // Connection: upgrade
+	HasExpect                       // Expect: 100-continue
+	HasForwarded                    // Forwarded, X-Forwarded-*, X-Real-Ip
+	HasUnderscore                   // a name with an underscore
+	HasLoop                         // CDN-Loop
+	HasEscapes                      // percent-encoding in the target
+	hasHost
+)
+
+// Head is what the scanner learned of a request's head. Its spans are offsets from
+// the head's first byte.
+type Head struct {
+	Method, Target, Host Span
+	// Minor is the 1 of HTTP/1.1.
+	Minor int
+	// ContentLength is -1 when there is none.
+	ContentLength int64
+	Chunked       bool
+	Flags         Flags
+	// Len is the length of the head, the blank line included.
+	Len int
+
+	// next is the offset of the first line not read yet.
+	next    int
+	started bool
+}
+
+// Span is a part of the head.
+type Span struct{ From, To int }
+
+// Of returns the part of head that s spans.
+func (s Span) Of(head []byte) []byte { return head[s.From:s.To] }
+
+// Reset makes h ready for another head.
+func (h *Head) Reset() { *h = Head{ContentLength: -1} }
+
+// Has says whether any of the flags is set.
+func (h *Head) Has(f Flags) bool { return h.Flags&f != 0 }
+
+// ScanRequest reads the head of a request at the front of b. With ErrMore it wants
+// to be called again with the same bytes and more behind them; it goes on where it
+// stopped. Any other error is a *Refused.
+func (h *Head) ScanRequest(b []byte) error {
+	for {
+		line, err := h.line(b)
+		if err != nil {
+			return err
+		}
+		at := h.next
+		h.next += len(line) + 2
+		switch {
+		case !h.started:
+			err = h.requestLine(line, at)
+		case len(line) == 0:
+			h.Len = h.next
+			return h.finish(b)
+		default:
+			err = h.field(line, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// line returns the line at h.next without its CRLF.
+func (h *Head) line(b []byte) ([]byte, error) {
+	rest := b[h.next:]
+	n := bytes.IndexByte(rest, '\n')
+	if n < 0 {
+		return nil, ErrMore
+	}
+	if n == 0 || rest[n-1] != '\r' {
+		return nil, errBareLF
+	}
+	return rest[:n-1], nil
+}
+
+// requestLine reads "method target version" (RFC 9112 §3).
+func (h *Head) requestLine(line []byte, at int) error {
+	h.started = true
+	m := bytes.IndexByte(line, ' ')
+	v := bytes.LastIndexByte(line, ' ')
+	if m <= 0 || v <= m+1 {
+		return errRequestLine
+	}
+	if !IsToken(line[:m]) {
+		return errMethod
+	}
+	h.Method = Span{at, at + m}
+	h.Target = Span{at + m + 1, at + v}
+	if err := h.version(line[v+1:]); err != nil {
+		return err
+	}
+	if string(line[:m]) == "CONNECT" {
+		return errConnect
+	}
+	target := line[m+1 : v]
+	if !all(target, isTarget) {
+		return errTarget
+	}
+	if bytes.IndexByte(target, '%') >= 0 {
+		h.Flags |= HasEscapes
+	}
+	return nil
+}
+
+func (h *Head) version(v []byte) error {
+	switch string(v) {
+	case "HTTP/1.1":
+		h.Minor = 1
+	case "HTTP/1.0":
+		h.Minor = 0
+	default:
+		if len(v) == 8 && string(v[:5]) == "HTTP/" && v[6] == '.' && digit(v[5]) && digit(v[7]) {
+			return errVersion
+		}
+		return errRequestLine
+	}
+	return nil
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// field reads one field line (RFC 9112 §5).
+func (h *Head) field(line []byte, at int) error {
+	if line[0] == ' ' || line[0] == '\t' {
+		return errFold
+	}
+	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 {
+		return errFieldName
+	}
+	name := line[:colon]
+	for _, c := range name {
+		if charClass[c]&isToken == 0 {
+			return errFieldName
+		}
+		if c == '_' {
+			h.Flags |= HasUnderscore
+		}
+	}
+	value := trim(line[colon+1:])
+	if !all(value, isValue) {
+		if bytes.IndexByte(value, '\r') >= 0 {
+			return errBareCR
+		}
+		return errFieldValue
+	}
+	return h.known(name, value, at+colon+1+leading(line[colon+1:]))
+}
+
+// leading is the length of the white space in front of b.
+func leading(b []byte) (n int) {
+	for n < len(b) && (b[n] == ' ' || b[n] == '\t') {
+		n++
+	}
+	return n
+}
+
+// known takes note of the fields that decide framing, routing and hygiene. The
+// switch on the length keeps other fields cheap.
+func (h *Head) known(name, value []byte, at int) error {
+	switch len(name) {
+	case 2:
+		h.flagIf(name, "te", HasHopByHop)
+	case 4:
+		if EqualFold(name, "host") {
+			return h.host(value, at)
+		}
+	case 6:
+		if EqualFold(name, "expect") {
+			return h.expect(value)
+		}
+	case 7:
+		h.flagIf(name, "upgrade", HasHopByHop)
+		h.flagIf(name, "trailer", HasHopByHop)
+	case 8:
+		h.flagIf(name, "cdn-loop", HasLoop)
+	case 9:
+		h.flagIf(name, "forwarded", HasForwarded)
+		h.flagIf(name, "x-real-ip", HasForwarded)
+	case 10:
+		h.flagIf(name, "keep-alive", HasHopByHop)
+		if EqualFold(name, "connection") {
+			h.connection(value)
+		}
+	case 14:
+		if EqualFold(name, "content-length") {
+			return h.length(value)
+		}
+	case 17:
+		if EqualFold(name, "transfer-encoding") {
+			return h.coding(value)
+		}
+	}
+	if len(name) > 11 && EqualFold(name[:12], "x-forwarded-") {
+		h.Flags |= HasForwarded
+	} else if len(name) > 6 && EqualFold(name[:6], "proxy-") {
+		h.Flags |= HasHopByHop
+	}
+	return nil
+}
+
+func (h *Head) flagIf(name []byte, s string, f Flags) {
+	if EqualFold(name, s) {
+		h.Flags |= f
+	}
+}
+
+func (h *Head) host(value []byte, at int) error {
+	if h.Has(hasHost) {
+		return errHost
+	}
+	h.Flags |= hasHost
+	h.Host = Span{at, at + len(value)}
+	return nil
+}
+
+func (h *Head) expect(value []byte) error {
+	if !EqualFold(value, "100-continue") {
+		return errExpect
+	}
+	h.Flags |= HasExpect
+	return nil
+}
+
+// connection notes what the tokens of Connection ask for (RFC 9110 §7.6.1).
+func (h *Head) connection(value []byte) {
+	h.Flags |= HasConnection
+	Tokens(value, func(t []byte) {
+		switch {
+		case EqualFold(t, "close"):
+			h.Flags |= HasClose
+		case EqualFold(t, "keep-alive"):
+			h.Flags |= HasKeepAlive
+		case EqualFold(t, "upgrade"):
+			h.Flags |= HasUpgrade
+		default:
+			h.Flags |= HasNominated
+		}
+	})
+}
+
+func (h *Head) length(value []byte) error {
+	if h.ContentLength >= 0 {
+		return errLengthTwice
+	}
+	n, ok := parseLength(value)
+	if !ok {
+		return errLength
+	}
+	h.ContentLength = n
+	return nil
+}
+
+// parseLength reads 1*DIGIT that fits in 18 digits.
+func parseLength(b []byte) (n int64, ok bool) {
+	if len(b) == 0 || len(b) > 18 {
+		return 0, false
+	}
+	for _, c := range b {
+		if !digit(c) {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+func (h *Head) coding(value []byte) error {
+	switch {
+	case h.Chunked:
+		return errCoding
+	case EqualFold(value, "chunked"):
+		h.Chunked = true
+		return nil
+	case EqualFold(value, "identity"):
+		return bad("Transfer-Encoding: identity (RFC 9112 §7)")
+	default:
+		return errCoding
+	}
+}
+
+// finish checks what only the whole head shows.
+func (h *Head) finish(b []byte) error {
+	switch {
+	case h.Chunked && h.Minor == 0:
+		return errCodingOld
+	case h.Chunked && h.ContentLength >= 0:
+		return errBothFramings
+	}
+	if !h.Has(hasHost) {
+		if h.Minor == 1 {
+			return errHost
+		}
+		return nil
+	}
+	return checkHost(h.Host.Of(b), h.Minor == 0)
+}
+
+// checkHost refuses what is not host[:port] (RFC 9110 §7.2). An HTTP/1.0 client
+// may send it empty.
+func checkHost(host []byte, emptyOK bool) error {
+	if len(host) == 0 {
+		if emptyOK {
+			return nil
+		}
+		return errHost
+	}
+	if bytes.IndexByte(host, '@') >= 0 {
+		return errUserinfo
+	}
+	if !all(host, isHost) {
+		return errHost
+	}
+	name, port := SplitHost(host)
+	if len(name) == 0 || !allDigits(port) || bytes.Count(name, []byte(":")) > 0 && name[0] != '[' {
+		return errHost
+	}
+	return nil
+}
+
+func allDigits(b []byte) bool {
+	for _, c := range b {
+		if !digit(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// SplitHost splits host[:port]; an address in brackets keeps them.
+func SplitHost(host []byte) (name, port []byte) {
+	i := bytes.LastIndexByte(host, ':')
+	if i < 0 || bytes.IndexByte(host[i:], ']') >= 0 {
+		return host, nil
+	}
+	return host[:i], host[i+1:]
+}

@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tick is how often deadlines are looked at: a deadline is enforced at most this
+// much late.
+const Tick = 50 * time.Millisecond
+
+// Expirer is what a deadline stands for: Expire ends what the connection waits
+// for, from the sweeper's goroutine, and must not block.
+type Expirer interface{ Expire() }
+
+// Sweeper enforces the deadlines of many connections. Setting a deadline on a
+// connection is a system call's worth of work; here it is one atomic store, and
+// one goroutine looks at all of them each Tick.
+type Sweeper struct {
+	epoch  time.Time
+	next   atomic.Uint32
+	shards [16]sweepShard
+}
+
+type sweepShard struct {
+	mu      sync.Mutex
+	watches []*Watch
+	_       [32]byte
+}
+
+// NewSweeper returns a Sweeper; Run must be running for deadlines to be enforced.
+func NewSweeper() *Sweeper { return &Sweeper{epoch: time.Now()} }
+
+// Now is the time on the sweeper's clock, in nanoseconds; always above 0.
+func (s *Sweeper) Now() int64 { return int64(time.Since(s.epoch)) + 1 }
+
+// fired marks a deadline that was enforced.
+const fired = -1
+
+// Watch is the deadline of one connection. Arm and Disarm are called by the
+// connection's owner, one goroutine at a time.
+type Watch struct {
+	deadline atomic.Int64
+	target   Expirer
+	shard    *sweepShard
+	index    int
+}
+
+// Add puts w, unarmed, under the sweeper's eye until Remove. target is what
+// expires.
+func (s *Sweeper) Add(w *Watch, target Expirer) {
+	w.target = target
+	w.deadline.Store(0)
+	w.shard = &s.shards[s.next.Add(1)%uint32(len(s.shards))]
+	w.shard.mu.Lock()
+	w.index = len(w.shard.watches)
+	w.shard.watches = append(w.shard.watches, w)
+	w.shard.mu.Unlock()
+}
+
+// Remove takes w out. Expire is not called after it returns.
+func (s *Sweeper) Remove(w *Watch) {
+	sh := w.shard
+	sh.mu.Lock()
+	last := len(sh.watches) - 1
+	sh.watches[w.index] = sh.watches[last]
+	sh.watches[w.index].index = w.index
+	sh.watches[last] = nil
+	sh.watches = sh.watches[:last]
+	sh.mu.Unlock()
+}
+
+// Arm sets the deadline, on the sweeper's clock; 0 disarms. It is ignored once the
+// deadline has fired.
+func (w *Watch) Arm(at int64) {
+	if w.deadline.Swap(at) == fired {
+		w.deadline.Store(fired)
+	}
+}
+
+// Fired says whether the deadline was enforced: the connection is of no more use.
+func (w *Watch) Fired() bool { return w.deadline.Load() == fired }
+
+// Run enforces deadlines until ctx ends.
+func (s *Sweeper) Run(ctx context.Context) {
+	t := time.NewTicker(Tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.sweep(s.Now())
+		}
+	}
+}
+
+func (s *Sweeper) sweep(now int64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, w := range sh.watches {
+			if at := w.deadline.Load(); at > 0 && at <= now && w.deadline.CompareAndSwap(at, fired) {
+				w.target.Expire()
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
