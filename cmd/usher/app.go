@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/cmd/usher/internal/admin"
+	"usher/config"
+	"usher/healthcheck"
+	"usher/metrics"
+	"usher/proxy"
+	"usher/proxy/core"
+	"usher/routetable"
+	"usher/routetable/balance"
+	"usher/watcher"
+)
+
+// app is a running usher: the stages, put together.
+type app struct {
+	log     *logging
+	metrics *metrics.Set
+	manager *watcher.Manager
+	health  *healthcheck.Monitor
+	proxy   *proxy.Proxy
+	// admin answers everything, telemetry the read-only part; so far both are the same.
+	admin, telemetry *admin.Server
+
+	config atomic.Pointer[config.Config]
+	opts   config.Options
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	// built is closed after the first table is in use.
+	built chan struct{}
+	// refused are the refusals logged already. It belongs to the build goroutine.
+	refused map[routetable.Refusal]bool
+
+	// bindings is closed when the listeners are bound.
+	bindings chan struct{}
+	draining atomic.Bool
+}
+
+// newApp puts the stages together; nothing runs yet but the proxy's own
+// goroutines. stop must be called.
+func newApp(p *process, cfg *config.Config, opts config.Options) *app {
+	set := metrics.New(version, core.Reasons())
+	log := newLogging(p.stderr, cfg.Log, set.Process)
+	health := healthcheck.New(log.Logger)
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &app{
+		log: log, metrics: set, health: health,
+		manager: watcher.NewManager(log.Logger, set.Discovery),
+		proxy:   proxy.New(log.Logger, set.Downstream, health),
+		opts:    opts, ctx: ctx, cancel: cancel,
+		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
+	}
+	a.config.Store(cfg)
+	h := admin.Handler(a, set.Handler())
+	a.admin, a.telemetry = admin.NewServer(h), admin.NewServer(h)
+	return a
+}
+
+// start brings usher up: the registries are asked, the first table is built, the
+// listeners are bound. It returns when clients are served, or ctx ended.
+func (a *app) start(ctx context.Context) error {
+	cfg := a.config.Load()
+	if err := a.listenAdmin(ctx, cfg); err != nil {
+		return err
+	}
+	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), true)
+	a.running.Go(func() { a.health.Run(a.ctx) })
+	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
+	for _, name := range a.manager.Started(ctx) {
+		a.log.Warn("registry did not answer in time; starting without it", "registry", name)
+	}
+	a.manager.Touch()
+	a.running.Go(a.buildTables)
+	select {
+	case <-a.built:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := a.proxy.Listen(cfg.Listeners); err != nil {
+		return err
+	}
+	close(a.bindings)
+	a.metrics.Process.Ready(true)
+	a.reportStart(cfg)
+	return nil
+}
+
+func (a *app) listenAdmin(ctx context.Context, cfg *config.Config) error {
+	if err := a.admin.Listen(ctx, cfg.Admin.Address); err != nil {
+		return err
+	}
+	return a.telemetry.Listen(ctx, cfg.Telemetry.Address)
+}
+
+// wantedServices are the services that the configuration names.
+func wantedServices(cfg *config.Config) []string {
+	var names []string
+	add := func(name string) {
+		name, _, _ = strings.Cut(name, "@")
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, r := range cfg.Routes {
+		add(r.Service)
+		for _, arm := range r.Split {
+			add(arm.Service)
+		}
+	}
+	return names
+}
+
+// maxBuildPause bounds how long a change waits while tables are built often.
+const maxBuildPause = 250 * time.Millisecond
+
+// buildTables turns each catalog into a table: at once after a quiet time, then no
+// sooner than twice the last build's duration.
+func (a *app) buildTables() {
+	for {
+		catalog, since, err := a.manager.Next(a.ctx)
+		if err != nil {
+			return
+		}
+		took := a.buildTable(catalog, since)
+		select {
+		case <-time.After(min(2*took, maxBuildPause)):
+		case <-a.ctx.Done():
+			return
+		}
+	}
+}
+
+// buildTable builds and publishes one table.
+func (a *app) buildTable(catalog *watcher.Catalog, since time.Time) (took time.Duration) {
+	begin := time.Now()
+	cfg := a.config.Load()
+	t := routetable.Build(catalog, &routetable.Rules{
+		Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
+	}, a.proxy.Table())
+	a.health.Adopt(t)
+	a.proxy.Publish(t)
+	now := time.Now()
+	if !since.IsZero() {
+		a.metrics.Discovery.Propagated(now.Sub(since))
+	}
+	a.countTable(cfg, t, now, now.Sub(begin))
+	a.logRefusals(t)
+	select {
+	case <-a.built:
+	default:
+		close(a.built)
+	}
+	return now.Sub(begin)
+}
+
+func (a *app) countTable(cfg *config.Config, t *routetable.Table, at time.Time, took time.Duration) {
+	routes := map[string]int{}
+	for s := routetable.SourceTag; s <= routetable.SourceConfig; s++ {
+		routes[s.String()] = 0
+	}
+	for _, r := range t.Routes {
+		routes[r.Source.String()]++
+	}
+	a.metrics.Table.Published(metrics.Built{
+		Version: t.Version, At: at, Took: took, Routes: routes,
+		Refused: len(t.Refused), Conflicts: len(t.Conflicts),
+	})
+	refused := map[string]int{}
+	for _, r := range t.Refused {
+		refused[r.Service.Registry]++
+	}
+	for _, r := range cfg.Registries {
+		a.metrics.Discovery.Refused(r.Name, refused[r.Name])
+	}
+}
+
+// logRefusals logs what a table leaves out, once for each.
+func (a *app) logRefusals(t *routetable.Table) {
+	now := make(map[routetable.Refusal]bool, len(t.Refused))
+	for _, r := range t.Refused {
+		now[r] = true
+		if !a.refused[r] {
+			a.log.Warn("rule refused; everything else is served", "service", r.Service.String(),
+				"instance", r.Instance, "rule", r.Where, "reason", r.Reason)
+		}
+	}
+	a.refused = now
+}
+
+// reload reads the configuration again and puts it in force as a whole, or not at
+// all. path is that of the file.
+func (a *app) reload(path string, saw func(string)) error {
+	opts := a.opts
+	opts.Saw = saw
+	cfg, err := config.Load(path, opts)
+	if err == nil {
+		err = a.apply(cfg)
+	}
+	if err != nil {
+		a.metrics.Process.ConfigRefused()
+		for _, problem := range asProblems(err) {
+			a.log.Error("configuration refused; the old one stays", "problem", problem.String())
+		}
+		return err
+	}
+	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), false)
+	a.log.Info("configuration reloaded", "hash", cfg.Hash)
+	return nil
+}
+
+// apply puts a configuration in force. What can fail comes first.
+func (a *app) apply(cfg *config.Config) error {
+	if err := a.proxy.Listen(cfg.Listeners); err != nil {
+		return err
+	}
+	if err := a.listenAdmin(a.ctx, cfg); err != nil {
+		return errors.Join(err, a.proxy.Listen(a.config.Load().Listeners))
+	}
+	if old := a.config.Load().Log.Format; old != cfg.Log.Format {
+		a.log.Warn("log.format changes at the next start", "now", old)
+	}
+	a.log.setLevel(cfg.Log)
+	a.config.Store(cfg)
+	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
+	a.manager.Touch()
+	return nil
+}
+
+// asProblems returns the problems in err, or err as one.
+func asProblems(err error) config.Errors {
+	var problems config.Errors
+	if errors.As(err, &problems) {
+		return problems
+	}
+	return config.Errors{{Msg: err.Error()}}
+}
+
+// drain stops usher without losing a request. First it is unready and each
+// response ends its connection, while new ones are taken for the drain_delay; then
+// no more are, and what runs is given the drain_timeout. It returns the number of
+// connections that were cut. force ends either wait.
+func (a *app) drain(force <-chan struct{}) (cut int) {
+	d := a.config.Load().Defaults
+	a.draining.Store(true)
+	a.metrics.Process.Ready(false)
+	a.proxy.Drain()
+	a.log.Info("draining", "delay", d.DrainDelay, "timeout", d.DrainTimeout)
+	select {
+	case <-time.After(d.DrainDelay):
+	case <-force:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.DrainTimeout)
+	defer cancel()
+	stop := context.AfterFunc(contextOf(ctx, force), cancel)
+	defer stop()
+	return a.proxy.Shutdown(ctx)
+}
+
+// contextOf returns a context that ends with parent or when c is closed.
+func contextOf(parent context.Context, c <-chan struct{}) context.Context {
+	ctx, cancel := context.WithCancel(parent)
+	go func() {
+		defer cancel()
+		select {
+		case <-c:
+		case <-parent.Done():
+		}
+	}()
+	return ctx
+}
+
+// stop ends everything and waits for it.
+func (a *app) stop() {
+	a.cancel()
+	a.manager.Close()
+	a.running.Wait()
+	a.proxy.Close()
+	a.admin.Close()
+	a.telemetry.Close()
+}
+
+// Ready implements admin.State.
+func (a *app) Ready() (bool, string) {
+	if a.draining.Load() {
+		return false, "draining"
+	}
+	select {
+	case <-a.bindings:
+		return true, ""
+	default:
+		return false, "starting: waiting for the registries"
+	}
+}
+
+// Details implements admin.State.
+func (a *app) Details() []string {
+	var lines []string
+	for _, s := range a.manager.Statuses() {
+		line := "registry " + s.String()
+		if !s.LastContact.IsZero() {
+			line += ", last contact " + s.LastContact.UTC().Format(time.RFC3339)
+		}
+		lines = append(lines, line)
+	}
+	t := a.proxy.Table()
+	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, len(t.Routes), len(t.Refused)))
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+
+	"usher/config"
+)
+
+// runProxy is the run command: it serves until a signal says to stop.
+func (p *process) runProxy(ctx context.Context, flags *configFlags) error {
+	watch := config.NewWatcher(ctx, config.WatchOptions{})
+	defer watch.Close()
+	opts := flags.opts
+	opts.Saw = watch.Add
+	cfg, err := config.Load(flags.path, opts)
+	if err != nil {
+		return err
+	}
+	watch.Set(slices.Concat(cfg.Files, cfg.Globs))
+	a := newApp(p, cfg, flags.opts)
+	defer a.stop()
+	return p.serve(ctx, a, func() {
+		if a.reload(flags.path, watch.Add) == nil {
+			now := a.config.Load()
+			watch.Set(slices.Concat(now.Files, now.Globs))
+		}
+	}, watch.C())
+}
+
+// serve starts a and keeps it running until a signal says to stop. SIGHUP and a
+// value from changed reload.
+func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-chan struct{}) error {
+	started := make(chan error, 1)
+	startCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var starting sync.WaitGroup
+	defer starting.Wait()
+	starting.Go(func() { started <- a.start(startCtx) })
+	stale := false // a reload was asked for during the start
+	for {
+		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			started = nil
+		case <-changed:
+			stale = true
+		case s := <-p.signals:
+			if s == syscall.SIGHUP {
+				stale = true
+				break
+			}
+			cancel()
+			return p.shutDown(a, s)
+		case <-ctx.Done():
+			return p.shutDown(a, syscall.SIGTERM)
+		}
+		if stale && started == nil {
+			stale = false
+			reload()
+		}
+	}
+}
+
+// shutDown drains; another signal cuts it short.
+func (p *process) shutDown(a *app, s os.Signal) error {
+	a.log.Info("stopping", "signal", s.String())
+	force := make(chan struct{})
+	done := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for {
+			select {
+			case s := <-p.signals:
+				if s != syscall.SIGHUP {
+					close(force)
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	cut := a.drain(force)
+	close(done)
+	waiting.Wait()
+	if cut > 0 {
+		return &exitError{exitForced, fmt.Errorf("%d connections were cut", cut)}
+	}
+	a.log.Info("stopped")
+	return nil
+}
