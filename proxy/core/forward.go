@@ -130,6 +130,11 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
 		target = x.scratch.target
 		host = x.rewriteHost(rw, e)
 	}
+	if len(host) == 0 {
+		// HTTP/1.0 without Host: 1.1 demands one (RFC 9112 §3.2).
+		x.scratch.host = append(x.scratch.host[:0], e.Address...)
+		host = x.scratch.host
+	}
 	if string(x.Head.Peek("Host")) != string(host) {
 		x.Head.SetBytesV("Host", host)
 	}

@@ -2,10 +2,12 @@ package http1
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -33,11 +35,13 @@ type conn struct {
 	server   *Server
 	listener *core.Listener
 	nc       *net.TCPConn
+	raw      syscall.RawConn
 	watch    wire.Watch
 	state    atomic.Int32
 	shard    metrics.Shard
 	peer     core.Peer
 
+	turn turn
 	*work
 }
 
@@ -86,9 +90,11 @@ func (c *conn) closeIdle() {
 func (c *conn) serve() {
 	defer c.close()
 	c.work = works.Get().(*work) //nolint:forcetypeassert // the list holds nothing else
-	c.br.Reset(c.nc)
+	c.br.Reset(c)
 	defer c.recover()
-	for c.await() && c.serveOne() {
+	c.head.Reset()
+	callback := c.onReadable
+	for c.serveTurn(callback) {
 	}
 	c.release()
 }
@@ -114,6 +120,7 @@ func (c *conn) recover() {
 		return
 	}
 	c.server.log.Error("panic while serving a request", "panic", v, "stack", string(debug.Stack()))
+	c.turn.within = false
 	_ = c.abandon() // the request fails already
 	if c.sent == 0 {
 		c.keep = false
@@ -121,33 +128,11 @@ func (c *conn) recover() {
 	}
 }
 
-// await waits for the first byte of the next request. It returns false when there
-// will be none.
-func (c *conn) await() bool {
-	if c.br.Buffered() == 0 && !c.awaitBytes() {
-		return false
-	}
-	c.watch.Arm(c.listener.HeaderDeadline(c.server.sweeper.Now()))
-	return true
-}
-
-// awaitBytes is the state in which the drain may close the connection. The state
-// is set before closing is looked at, and Shutdown sets closing before it looks at
-// the state: one of the two sees the other.
-func (c *conn) awaitBytes() bool {
-	c.watch.Arm(c.listener.IdleDeadline(c.server.sweeper.Now()))
-	c.state.Store(idle)
-	if c.server.closing.Load() {
-		return false
-	}
-	_, err := c.br.Peek(1)
-	return c.state.CompareAndSwap(idle, busy) && err == nil && !c.watch.Fired()
-}
-
-// serveOne serves one request and says whether the connection goes on.
-func (c *conn) serveOne() bool {
+// handle serves the request whose head is scanned (err is nil) or refused, and
+// says whether the connection goes on.
+func (c *conn) handle(err error) bool {
 	c.begin()
-	if err := c.readHead(); err != nil {
+	if err != nil {
 		return c.refuse(err)
 	}
 	c.listener.Metrics.InFlight.Inc(c.shard)
@@ -192,3 +177,7 @@ func (c *conn) until(now int64, d time.Duration) int64 {
 	}
 	return at
 }
+
+var errAgain = wire.ErrAgain
+
+func again(err error) bool { return errors.Is(err, errAgain) }

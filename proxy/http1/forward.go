@@ -2,7 +2,6 @@ package http1
 
 import (
 	"errors"
-	"io"
 
 	"github.com/valyala/fasthttp"
 
@@ -39,29 +38,51 @@ func (c *conn) forward() bool {
 // try sends the request to one endpoint and reads the head of its response.
 func (c *conn) try(a *core.Attempt) *upstream.Error {
 	begin := c.now()
-	up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
-	if uerr != nil {
-		c.x.Upstream += c.now() - begin
-		return uerr
-	}
-	c.up = up
 	c.out = c.appendRequest(c.out[:0], a)
-	up.Watch.Arm(c.until(begin, a.Policy.Timeout))
-	_, err := up.TCP.Write(c.out)
-	if err == nil {
-		if c.body.streamed {
-			c.startPump(a)
-		} else {
-			c.watch.Arm(0)
-		}
-		err = c.readResponse(up)
-	}
+	uerr := c.connectAndConverse(a, begin)
 	c.answered = c.now()
 	c.x.Upstream += c.answered - begin
-	if err != nil {
-		return c.upstreamError(up, err)
+	return uerr
+}
+
+// connectAndConverse takes connections until one is not stale.
+func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error {
+	for {
+		up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
+		if uerr != nil {
+			return uerr
+		}
+		c.up = up
+		up.Watch.Arm(c.until(begin, a.Policy.Timeout))
+		err := c.converse(a)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, upstream.ErrStale):
+			up.Close()
+			c.up = nil
+		default:
+			return c.upstreamError(up, err)
+		}
 	}
-	return nil
+}
+
+// converse sends what is in c.out and reads the head of the response.
+func (c *conn) converse(a *core.Attempt) error {
+	up := c.up
+	if !c.body.streamed {
+		c.watch.Arm(0)
+		up.Send(c.out)
+		return c.readResponse(up)
+	}
+	if up.Reused && !up.Alive() {
+		return upstream.ErrStale
+	}
+	if _, err := up.TCP.Write(c.out); err != nil {
+		return err
+	}
+	c.startPump(a)
+	return c.readResponse(up)
 }
 
 // appendRequest appends the head as it goes to the endpoint, and a buffered body.
@@ -88,6 +109,10 @@ var errStatus = errors.New("status is not one of a final response")
 // relayed.
 func (c *conn) readResponse(up *upstream.Conn) error {
 	for {
+		// The codec makes every error on the first byte an io.EOF: look at it first.
+		if _, err := up.Reader.Peek(1); err != nil {
+			return err
+		}
 		if err := c.resp.Read(up.Reader); err != nil {
 			return err
 		}
@@ -113,7 +138,7 @@ func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
 		e.Kind = upstream.Total
 	case up.Watch.Fired():
 		e.Kind = upstream.Timeout
-	case up.Reader.Buffered() == 0 && (upstream.EOF(err) || errors.Is(err, io.EOF)):
+	case up.Reader.Buffered() == 0 && upstream.EOF(err):
 		e.Kind = upstream.Reset
 	}
 	return e

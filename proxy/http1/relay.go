@@ -160,8 +160,7 @@ func (c *conn) relayInterim() error {
 	}
 	dst = append(dst, "\r\n"...)
 	c.out = dst
-	_, err := c.nc.Write(c.out)
-	return err
+	return c.write(c.out)
 }
 
 // relayBody sends what is in c.out, then the body. The Reason is why the response
@@ -182,7 +181,7 @@ func (c *conn) relayBody(a *core.Attempt, from, to framing) core.Reason {
 // flush writes c.out to the client.
 func (c *conn) flush(a *core.Attempt, now int64) core.Reason {
 	c.watch.Arm(c.until(now, a.Policy.IdleTimeout))
-	if _, err := c.nc.Write(c.out); err != nil {
+	if err := c.write(c.out); err != nil {
 		return core.ClientGone
 	}
 	c.out = c.out[:0]

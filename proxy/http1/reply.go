@@ -65,7 +65,7 @@ func (c *conn) finish(whole bool) bool {
 		return true
 	}
 	if whole && c.sent > 0 && (!c.body.taken || c.br.Buffered() > 0) {
-		c.linger()
+		c.turn.linger = true
 	}
 	return false
 }
@@ -109,7 +109,7 @@ func (c *conn) appendOwn(length int, text string) {
 		// The head did not come in time: the deadline is lifted for the answer.
 		_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
 	}
-	if _, err := c.nc.Write(c.out); err != nil {
+	if err := c.write(c.out); err != nil {
 		c.keep = false
 	}
 }

@@ -17,12 +17,12 @@ var (
 	errGone         = errors.New("client closed the connection")
 )
 
-// readHead waits until a whole head is in the buffer and scanned.
+// readHead reads until a whole head is in the buffer and scanned. It goes on where
+// it stopped when the last call ended with errAgain.
 func (c *conn) readHead() error {
-	c.head.Reset()
 	for blank := 0; ; {
 		b, _ := c.br.Peek(c.br.Buffered())
-		if blank < maxBlankLines && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
+		if c.head.Fresh() && blank < maxBlankLines && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
 			_, _ = c.br.Discard(2)
 			blank++
 			continue
@@ -34,13 +34,25 @@ func (c *conn) readHead() error {
 		if len(b) == c.br.Size() {
 			return errHeadTooLarge
 		}
-		if _, err := c.br.Peek(len(b) + 1); err != nil {
-			if c.watch.Fired() && len(b) > 0 {
-				return errHeadTimeout
-			}
-			return errGone
+		if err := c.readMore(len(b)); err != nil {
+			return err
 		}
 	}
+}
+
+// readMore reads behind the n bytes in the buffer. The first byte of a head starts
+// its deadline.
+func (c *conn) readMore(n int) error {
+	_, err := c.br.Peek(n + 1)
+	switch {
+	case again(err):
+		return errAgain
+	case err != nil:
+		return errGone
+	case n == 0:
+		c.watch.Arm(c.listener.HeaderDeadline(c.now()))
+	}
+	return nil
 }
 
 // takeHead hands the scanned head to the codec and fills the exchange.
@@ -159,7 +171,7 @@ func (c *conn) sendContinue() (core.Reason, string) {
 	if !c.head.Has(wire.HasExpect) || c.head.Minor == 0 {
 		return core.None, ""
 	}
-	if _, err := c.nc.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+	if err := c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
 		return core.ClientGone, ""
 	}
 	return core.None, ""

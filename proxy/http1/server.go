@@ -46,7 +46,9 @@ func (s *Server) Serve(nc *net.TCPConn) {
 		server: s, nc: nc, listener: s.listener,
 		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(nc.RemoteAddr()),
 	}
-	if !s.add(c) {
+	raw, err := nc.SyscallConn()
+	c.raw = raw
+	if err != nil || !s.add(c) {
 		_ = nc.Close() // refused: there is nothing to say
 		return
 	}

@@ -31,11 +31,19 @@ type Conn struct {
 	// Reused says that it has served a request before.
 	Reused bool
 
-	pool   *Pool
-	raw    syscall.RawConn
-	peek   func(fd uintptr) bool
-	dead   bool
-	closed atomic.Bool
+	pool *Pool
+	raw  syscall.RawConn
+	// look and talk are the callbacks of alive and Read, made once.
+	look, talk func(fd uintptr) bool
+	dead       bool
+	// request is what the next Read sends before it waits; in, n and err are that
+	// Read's buffer and result.
+	request []byte
+	in      []byte
+	n       int
+	err     error
+	sent    bool
+	closed  atomic.Bool
 	// idleSince is when it was put back, on the sweeper's clock.
 	idleSince int64
 }
@@ -46,29 +54,88 @@ func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{TCP: tcp, pool: p, raw: raw}
-	c.peek = c.look
+	c.look = func(fd uintptr) bool {
+		c.dead = !wire.RawQuiet(fd)
+		return true
+	}
+	c.talk = c.sendAndRead
 	p.owner.sweeper.Add(&c.Watch, c)
 	return c, nil
 }
 
+// ErrStale is an idle connection that turned out closed, or with bytes nobody asked
+// for. Nothing was sent on it.
+var ErrStale = errors.New("idle connection is no good any more")
+
+// Send gives the connection a request to write. It is written by the first read of
+// the response, which begins to wait without trying to read: the answer to
+// something not yet sent cannot be there. The bytes must stay until then.
+func (c *Conn) Send(request []byte) { c.request, c.sent = request, false }
+
 // Read implements io.Reader for Reader.
-func (c *Conn) Read(p []byte) (int, error) { return c.TCP.Read(p) }
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.request) == 0 {
+		return c.TCP.Read(p)
+	}
+	c.in, c.n, c.err = p, 0, nil
+	if err := c.raw.Read(c.talk); err != nil {
+		c.err = err
+	}
+	if len(c.request) == 0 || c.err != nil {
+		c.in, c.request = nil, nil
+		return c.n, c.err
+	}
+	// The socket took a part: write the rest as the scheduler likes it.
+	rest := c.request
+	c.in, c.request = nil, nil
+	if _, err := c.TCP.Write(rest); err != nil {
+		return 0, err
+	}
+	return c.TCP.Read(p)
+}
+
+// sendAndRead is the callback of Read. Called first it writes, called again, when
+// the socket has become readable, it reads. The write must be within the callback:
+// the answer's arrival must come after the poller was made ready for it.
+func (c *Conn) sendAndRead(fd uintptr) bool {
+	if !c.sent {
+		return c.sendNow(fd)
+	}
+	c.n, c.err = wire.RawRead(fd, c.in)
+	if errors.Is(c.err, wire.ErrAgain) {
+		c.err = nil
+		return false
+	}
+	c.request = nil
+	return true
+}
+
+// sendNow writes the request, on a connection that is still as it was left. It
+// returns true when the waiting is not to be done here.
+func (c *Conn) sendNow(fd uintptr) bool {
+	if c.Reused && !wire.RawQuiet(fd) {
+		c.err = ErrStale
+		return true
+	}
+	n, err := wire.RawWrite(fd, c.request)
+	if err != nil && !errors.Is(err, wire.ErrAgain) {
+		c.err = err
+		return true
+	}
+	c.sent = n == len(c.request)
+	if !c.sent {
+		c.request = c.request[n:]
+	}
+	return !c.sent
+}
 
 // Expire implements wire.Expirer: whoever waits on the connection stops.
 func (c *Conn) Expire() { _ = c.TCP.SetDeadline(time.Unix(1, 0)) }
 
-// look is the callback of alive.
-func (c *Conn) look(fd uintptr) bool {
-	var b [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	c.dead = !errors.Is(err, syscall.EAGAIN)
-	return true
-}
-
-// alive says whether an idle connection is as it was left: open, and nothing
+// Alive says whether an idle connection is as it was left: open, and nothing
 // received. Bytes that nobody asked for belong to no request.
-func (c *Conn) alive() bool {
-	return c.raw.Read(c.peek) == nil && !c.dead && !c.Watch.Fired()
+func (c *Conn) Alive() bool {
+	return c.raw.Read(c.look) == nil && !c.dead && !c.Watch.Fired()
 }
 
 // begin attaches a buffer.

@@ -29,19 +29,15 @@ type Pool struct {
 	generation uint64
 }
 
-// Get returns a connection: an idle one that is still good, unless fresh, else a
-// new one, made within timeout. The error is of kind Connect.
+// Get returns a connection: an idle one, unless fresh, else a new one, made within
+// timeout. The error is of kind Connect. An idle one may be stale, which its first
+// read tells (ErrStale), or Alive.
 func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
-	for !fresh {
-		c := p.take()
-		if c == nil {
-			break
-		}
-		if c.alive() {
+	if !fresh {
+		if c := p.take(); c != nil {
 			c.begin()
 			return c, nil
 		}
-		c.Close()
 	}
 	return p.dial(timeout)
 }
@@ -113,7 +109,7 @@ func (p *Pool) expire(then int64) {
 	var out []*Conn
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if c.idleSince < then || !c.alive() {
+		if c.idleSince < then || !c.Alive() {
 			out = append(out, c)
 		} else {
 			kept = append(kept, c)

@@ -91,6 +91,9 @@ func (s Span) Of(head []byte) []byte { return head[s.From:s.To] }
 // Reset makes h ready for another head.
 func (h *Head) Reset() { *h = Head{ContentLength: -1} }
 
+// Fresh says whether nothing was read yet.
+func (h *Head) Fresh() bool { return h.next == 0 }
+
 // Has says whether any of the flags is set.
 func (h *Head) Has(f Flags) bool { return h.Flags&f != 0 }
 

@@ -1,0 +1,165 @@
+package http1
+
+import (
+	"errors"
+
+	"usher/proxy/wire"
+)
+
+// turn is how a connection waits for its requests.
+//
+// A read that finds nothing costs a system call for nothing, and so does the
+// usual order of things: answer, try to read, wait, read. So the loop over
+// requests lives in one callback of syscall.RawConn.Read. The callback is called
+// when the socket has become readable; it reads, serves the request, writes the
+// answer, and returns false, which waits for the next readiness. Since the poller
+// is not reset between, what arrives meanwhile is not missed.
+//
+// Within the callback the read lock of the connection is held: whatever else must
+// read from the client (a body that is streamed, lingering) first leaves it.
+type turn struct {
+	fd uintptr
+	// within says that the callback is running.
+	within bool
+	// ready says that a read may find something: the socket has become readable and
+	// no read has come back short since.
+	ready bool
+	// served counts the requests of the connection, up to a few.
+	served uint8
+	// refused is what the head at hand is refused for; end says that the connection
+	// is over; leave that the request must be served outside of the callback.
+	refused    error
+	end, leave bool
+	// linger says that the connection ends by lingering.
+	linger bool
+}
+
+// serveTurn waits for requests and serves them until one needs to be served
+// outside of the callback, serves that, and says whether the connection goes on.
+func (c *conn) serveTurn(callback func(fd uintptr) bool) bool {
+	t := &c.turn
+	t.end, t.leave = false, false
+	if err := c.raw.Read(callback); err != nil {
+		c.waitFailed()
+		return false
+	}
+	if t.leave {
+		t.leave = false
+		t.end = !c.handle(t.refused)
+		c.head.Reset()
+	}
+	if t.linger {
+		c.linger()
+	}
+	return !t.end
+}
+
+// waitFailed ends a connection whose deadline came while it waited.
+func (c *conn) waitFailed() {
+	c.turn.within = false
+	if c.state.Load() == busy && c.watch.Fired() && c.br.Buffered() > 0 {
+		c.handle(errHeadTimeout)
+	}
+}
+
+// Read implements io.Reader for the buffer. Within the callback it does not wait.
+func (c *conn) Read(p []byte) (int, error) {
+	t := &c.turn
+	if !t.within {
+		return c.nc.Read(p)
+	}
+	if !t.ready {
+		return 0, errAgain
+	}
+	n, err := wire.RawRead(t.fd, p)
+	t.ready = n == len(p)
+	return n, err
+}
+
+// write writes b to the client.
+func (c *conn) write(b []byte) error {
+	if c.turn.within {
+		n, err := wire.RawWrite(c.turn.fd, b)
+		if err != nil && !again(err) {
+			return err
+		}
+		if b = b[n:]; len(b) == 0 {
+			return nil
+		}
+	}
+	_, err := c.nc.Write(b)
+	return err
+}
+
+// onReadable is the callback: it serves the requests at hand. It returns false to
+// wait for more, true to leave.
+func (c *conn) onReadable(fd uintptr) bool {
+	t := &c.turn
+	if c.state.Load() == idle && !c.state.CompareAndSwap(idle, busy) {
+		t.end = true // the drain was faster
+		return true
+	}
+	t.fd, t.within, t.ready = fd, true, true
+	leave := c.serveReady()
+	t.within = false
+	return leave
+}
+
+// serveReady serves until there is nothing to read.
+func (c *conn) serveReady() (leave bool) {
+	t := &c.turn
+	for {
+		err := c.readHead()
+		switch {
+		case again(err):
+			return c.mayWait()
+		case errors.Is(err, errGone):
+			t.end = true
+			return true
+		}
+		t.refused = err
+		if err == nil && !c.wholeBody() {
+			t.leave = true
+			return true
+		}
+		goes := c.handle(err)
+		c.head.Reset()
+		if !goes {
+			t.end = true
+			return true
+		}
+		c.lookOnce()
+	}
+}
+
+// lookOnce makes the wait after a connection's first request try to read: a client
+// that has said all it wants, and closed its side with the request, is seen at
+// once that way. Later requests save that system call.
+func (c *conn) lookOnce() {
+	if c.turn.served == 0 {
+		c.turn.served, c.turn.ready = 1, true
+	}
+}
+
+// wholeBody says whether the request's body, if it has one, is in the buffer.
+func (c *conn) wholeBody() bool {
+	n := c.head.ContentLength
+	return !c.head.Chunked && n <= int64(c.br.Buffered()-c.head.Len)
+}
+
+// mayWait sets the deadline of the wait that follows. Between requests the
+// connection is idle, and the drain may close it. The state is set before closing
+// is looked at, and Shutdown sets closing before it looks at the state: one of the
+// two sees the other.
+func (c *conn) mayWait() (leave bool) {
+	if c.br.Buffered() > 0 {
+		return false // within a head: its deadline is set
+	}
+	c.watch.Arm(c.listener.IdleDeadline(c.now()))
+	c.state.Store(idle)
+	if c.server.closing.Load() && c.state.CompareAndSwap(idle, closed) {
+		c.turn.end = true
+		return true
+	}
+	return false
+}

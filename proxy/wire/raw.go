@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"io"
+	"syscall"
+	"unsafe"
+)
+
+// ErrAgain says that a read or write would wait.
+var ErrAgain error = syscall.EAGAIN
+
+// RawRead reads from a non-blocking socket within a callback of syscall.RawConn.
+// It makes the bare system call: the scheduler need not hear of one that cannot
+// wait, which saves a tenth of a microsecond each. ErrAgain means that nothing is
+// there, io.EOF the end.
+func RawRead(fd uintptr, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno == syscall.EAGAIN:
+			return 0, ErrAgain
+		case errno != 0:
+			return 0, errno
+		case n == 0:
+			return 0, io.EOF
+		}
+		return int(n), nil
+	}
+}
+
+// RawWrite writes to a non-blocking socket as RawRead reads from one. What it
+// could not write is for the caller to write otherwise.
+func RawWrite(fd uintptr, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno == syscall.EAGAIN:
+			return 0, ErrAgain
+		case errno != 0:
+			return 0, errno
+		}
+		return int(n), nil
+	}
+}
+
+// RawQuiet says whether a socket is open and has nothing to read.
+func RawQuiet(fd uintptr) bool {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	return errno == syscall.EAGAIN
+}
