@@ -30,6 +30,8 @@ type source struct {
 	generation int
 	wanter     Wanter
 	status     SourceStatus
+	// failedSince is when the errors in status.Err began.
+	failedSince time.Time
 }
 
 // entry is a service and the run of the discoverer that sent it last.
@@ -193,6 +195,9 @@ func (s *source) report(r *Report) {
 		s.failed(r.Reason, r.Err)
 		return
 	}
+	if s.status.Err != nil {
+		s.m.log.Info("registry answers again", "registry", s.Name, "after", time.Since(s.failedSince).Round(time.Second))
+	}
 	s.status.Err = nil
 	s.status.LastContact = time.Now()
 	s.m.metrics.Answered(s.Name, s.status.LastContact, r.Index, r.Reset)
@@ -222,9 +227,10 @@ func (s *source) fail(reason string, err error) {
 	s.failed(reason, err)
 }
 
-// failed notes an error and logs it when it is news. The caller holds m.mu.
+// failed notes an error and logs the first of a row. The caller holds m.mu.
 func (s *source) failed(reason string, err error) {
-	if s.status.Err == nil || s.status.Err.Error() != err.Error() {
+	if s.status.Err == nil {
+		s.failedSince = time.Now()
 		s.m.log.Warn("registry failed; what it said last stays", "registry", s.Name, "reason", reason, "err", err)
 	}
 	s.status.Err = err

@@ -31,6 +31,7 @@ const (
 )
 
 // conn is one client connection. All but state and watch belongs to its goroutine.
+// The work is nil while the connection is idle.
 type conn struct {
 	server   *Server
 	listener *core.Listener
@@ -89,19 +90,29 @@ func (c *conn) closeIdle() {
 // serve serves requests until the connection ends.
 func (c *conn) serve() {
 	defer c.close()
-	c.work = works.Get().(*work) //nolint:forcetypeassert // the list holds nothing else
-	c.br.Reset(c)
 	defer c.recover()
-	c.head.Reset()
 	callback := c.onReadable
 	for c.serveTurn(callback) {
 	}
 	c.release()
 }
 
-// release gives the buffers back. After a panic they are left to the collector.
+// acquire takes buffers for a connection that has become busy.
+func (c *conn) acquire() {
+	if c.work == nil {
+		c.work = works.Get().(*work) //nolint:forcetypeassert // the list holds nothing else
+		c.br.Reset(c)
+		c.head.Reset()
+	}
+}
+
+// release gives the buffers back: an idle connection holds none. After a panic they
+// are left to the collector.
 func (c *conn) release() {
 	w := c.work
+	if w == nil {
+		return
+	}
 	c.work = nil
 	w.br.Reset(nil)
 	w.x.Head, w.x.Listener, w.x.Peer = nil, nil, nil

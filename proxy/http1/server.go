@@ -87,8 +87,8 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) Undrain() { s.draining.Store(false) }
 
 // Shutdown closes the idle connections, lets the others finish their request, and
-// waits for them. When ctx ends it cuts those that are left and returns their
-// number.
+// waits for them. When ctx ends it cuts those that are left, with everything else
+// under the same sweeper, and returns their number.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.Drain()
 	s.closing.Store(true)
@@ -103,10 +103,9 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 		return 0
 	case <-ctx.Done():
 	}
-	s.each(func(c *conn) {
-		cut++
-		c.Expire()
-	})
+	s.each(func(*conn) { cut++ })
+	// A connection's goroutine may wait for its endpoint: end those waits too.
+	s.sweeper.ExpireAll()
 	<-done
 	return cut
 }

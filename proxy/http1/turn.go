@@ -57,7 +57,7 @@ func (c *conn) serveTurn(callback func(fd uintptr) bool) bool {
 // waitFailed ends a connection whose deadline came while it waited.
 func (c *conn) waitFailed() {
 	c.turn.within = false
-	if c.state.Load() == busy && c.watch.Fired() && c.br.Buffered() > 0 {
+	if c.work != nil && c.watch.Fired() && c.br.Buffered() > 0 {
 		c.handle(errHeadTimeout)
 	}
 }
@@ -99,6 +99,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 		t.end = true // the drain was faster
 		return true
 	}
+	c.acquire()
 	t.fd, t.within, t.ready = fd, true, true
 	leave := c.serveReady()
 	t.within = false
@@ -155,6 +156,7 @@ func (c *conn) mayWait() (leave bool) {
 	if c.br.Buffered() > 0 {
 		return false // within a head: its deadline is set
 	}
+	c.release()
 	c.watch.Arm(c.listener.IdleDeadline(c.now()))
 	c.state.Store(idle)
 	if c.server.closing.Load() && c.state.CompareAndSwap(idle, closed) {

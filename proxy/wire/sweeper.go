@@ -97,6 +97,21 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
+// ExpireAll enforces every deadline at once, whether set or not: for an end that
+// waits no longer.
+func (s *Sweeper) ExpireAll() {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, w := range sh.watches {
+			if w.deadline.Swap(fired) != fired {
+				w.target.Expire()
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
+
 func (s *Sweeper) sweep(now int64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
