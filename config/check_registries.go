@@ -38,6 +38,9 @@ func (c *checker) consul(r *Consul, at string) {
 	if r.TagPrefix == "" {
 		c.bad(child(at, "tag_prefix"), "tag_prefix is empty: every tag would announce a route")
 	}
+	if r.MaxWatches < 1 {
+		c.bad(child(at, "max_watches"), "max_watches is %d, it must be at least 1", r.MaxWatches)
+	}
 	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
 		c.bad(child(at, "tls"), "cert_file and key_file must be set together")
 	}

@@ -108,6 +108,10 @@ type Consul struct {
 	TLS ConsulTLS `yaml:"tls"`
 	// TagPrefix marks the tags that announce routes.
 	TagPrefix string `yaml:"tag_prefix"`
+	// MaxWatches bounds the services watched by a blocking query of their own over
+	// plain HTTP, where each is a connection to the agent; the others share one. Over
+	// https there is no bound.
+	MaxWatches int `yaml:"max_watches"`
 }
 
 // ConsulTLS is how usher speaks TLS to the agent.

@@ -25,7 +25,7 @@ func elements() []any {
 	return []any{
 		Listener{Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second},
 		Registry{StartTimeout: 10 * time.Second},
-		Consul{TagPrefix: "urlprefix-"},
+		Consul{TagPrefix: "urlprefix-", MaxWatches: 64},
 		Route{Match: Match{PathType: "prefix"}},
 		Arm{Weight: 1},
 		CatalogInstance{Weight: 1, Status: "passing"},

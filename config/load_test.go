@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Log:   Log{Level: "info", Format: "auto"},
 		Registries: []Registry{{
 			Type: "consul", Name: "consul", StartTimeout: 10 * time.Second,
-			Consul: &Consul{Address: "127.0.0.1:8500", TagPrefix: "urlprefix-"},
+			Consul: &Consul{Address: "127.0.0.1:8500", TagPrefix: "urlprefix-", MaxWatches: 64},
 		}},
 		Defaults: Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
 	}
@@ -147,7 +147,7 @@ func wantConsul() Registry {
 		Type: "consul", Name: "main", StartTimeout: 3 * time.Second,
 		Consul: &Consul{
 			Address: "https://consul.example.com:8501", Datacenter: "dc1", Namespace: "team", Partition: "part",
-			Token: "s3cret", TokenFile: "token", TagPrefix: "route-",
+			Token: "s3cret", TokenFile: "token", TagPrefix: "route-", MaxWatches: 64,
 			TLS: ConsulTLS{"ca.pem", "c.pem", "/k.pem", "consul", true},
 		},
 	}

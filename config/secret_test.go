@@ -57,7 +57,7 @@ func TestConsulEnv(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tt.want.TagPrefix = "urlprefix-"
+			tt.want.TagPrefix, tt.want.MaxWatches = "urlprefix-", 64
 			cfg := mustLoad(t, "registries: ["+tt.file+"]", Options{Env: envOf(tt.env)})
 			if got := *cfg.Registries[0].Consul; got != tt.want {
 				t.Errorf("got %+v\nwant %+v", got, tt.want)

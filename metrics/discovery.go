@@ -9,9 +9,10 @@ import (
 // Discovery counts what the registries say. Its methods may be called from any
 // goroutine.
 type Discovery struct {
-	up, stale, lastSync, index, watches, refused *prometheus.GaugeVec
-	resets, updates, errors                      *prometheus.CounterVec
-	propagation                                  prometheus.Histogram
+	up, stale, lastSync, index, watches, refused, filtered, held *prometheus.GaugeVec
+
+	resets, updates, errors *prometheus.CounterVec
+	propagation             *prometheus.HistogramVec
 }
 
 func newDiscovery(r prometheus.Registerer) *Discovery {
@@ -28,22 +29,32 @@ func newDiscovery(r prometheus.Registerer) *Discovery {
 		index:    gauge("index", "The registry's index (Consul)."),
 		watches:  gauge("watches", "Watches running."),
 		refused:  gauge("refused_rules", "Announced rules that were refused."),
+		filtered: gauge("acl_filtered", "1 while the registry leaves services out for want of rights."),
+		held:     gauge("held_endpoints", "Endpoints kept though the registry no longer lists them."),
 		resets:   counter("index_resets_total", "Times the index went backwards."),
 		updates:  counter("updates_total", "Updates of a service, by whether they changed it.", "result"),
 		errors:   counter("watch_errors_total", "Failed queries, by reason.", "reason"),
-		propagation: register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
+		propagation: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    namespace + "discovery_propagation_seconds",
 			Help:    "Time from a registry's answer to the table that holds it being in use.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
-		})),
+		}, []string{"registry"})),
+	}
+}
+
+// gauges are those with a series for each registry.
+func (d *Discovery) gauges() []*prometheus.GaugeVec {
+	return []*prometheus.GaugeVec{
+		d.up, d.stale, d.lastSync, d.index, d.watches, d.refused, d.filtered, d.held,
 	}
 }
 
 // Track begins the series of a registry at zero.
 func (d *Discovery) Track(registry string) {
-	for _, g := range []*prometheus.GaugeVec{d.up, d.stale, d.lastSync, d.index, d.watches, d.refused} {
+	for _, g := range d.gauges() {
 		g.WithLabelValues(registry)
 	}
+	d.propagation.WithLabelValues(registry)
 	d.resets.WithLabelValues(registry)
 	d.updates.WithLabelValues(registry, "changed")
 	d.updates.WithLabelValues(registry, "unchanged")
@@ -52,12 +63,22 @@ func (d *Discovery) Track(registry string) {
 // Forget ends the series of a registry.
 func (d *Discovery) Forget(registry string) {
 	l := prometheus.Labels{"registry": registry}
-	for _, g := range []*prometheus.GaugeVec{d.up, d.stale, d.lastSync, d.index, d.watches, d.refused} {
+	for _, g := range d.gauges() {
 		g.DeletePartialMatch(l)
 	}
 	for _, c := range []*prometheus.CounterVec{d.resets, d.updates, d.errors} {
 		c.DeletePartialMatch(l)
 	}
+	d.propagation.DeletePartialMatch(l)
+}
+
+// Filtered notes whether the registry leaves services out for want of rights.
+func (d *Discovery) Filtered(registry string, yes bool) {
+	v := 0.0
+	if yes {
+		v = 1
+	}
+	d.filtered.WithLabelValues(registry).Set(v)
 }
 
 // Update counts an update of a service; result is changed or unchanged.
@@ -98,4 +119,6 @@ func (d *Discovery) Refused(registry string, n int) {
 }
 
 // Propagated observes the time from an answer to its table being in use.
-func (d *Discovery) Propagated(took time.Duration) { d.propagation.Observe(took.Seconds()) }
+func (d *Discovery) Propagated(registry string, took time.Duration) {
+	d.propagation.WithLabelValues(registry).Observe(took.Seconds())
+}

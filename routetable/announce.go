@@ -3,7 +3,6 @@ package routetable
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -52,9 +51,34 @@ func parseRule(text string) (rule, error) {
 	return r, nil
 }
 
-// validHost is what a host pattern may hold: names, stars, a port, an address in
-// brackets.
-var validHost = regexp.MustCompile(`^(\[[0-9a-f:.]+\]|[a-z0-9._*?-]*)(:[0-9*]+)?$`)
+// validHost says whether a host pattern, in lower case, is one: a name with stars,
+// or an address in brackets, and a port.
+func validHost(host string) bool {
+	name, port := host, ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.Contains(host[i:], "]") {
+		if name, port = host[:i], host[i+1:]; port == "" {
+			return false
+		}
+	}
+	allowed := "0123456789abcdefghijklmnopqrstuvwxyz._*?-"
+	if inner, ok := strings.CutPrefix(name, "["); ok {
+		if name, ok = strings.CutSuffix(inner, "]"); !ok || name == "" {
+			return false
+		}
+		allowed = "0123456789abcdef:."
+	}
+	return only(name, allowed) && only(port, "0123456789*")
+}
+
+// only says whether s is made of the characters of allowed.
+func only(s, allowed string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(allowed, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // parseSource parses "host/path". A bare host means all its paths.
 func (r *rule) parseSource(src string) error {
@@ -67,7 +91,7 @@ func (r *rule) parseSource(src string) error {
 	if !hasPath && host == "" {
 		return fmt.Errorf("source %q has neither host nor path", src)
 	}
-	if !validHost.MatchString(r.host) {
+	if !validHost(r.host) {
 		return fmt.Errorf("host %q is not a host name", host)
 	}
 	if strings.ContainsAny(r.path, "\x00\r\n\t") {

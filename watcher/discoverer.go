@@ -60,6 +60,9 @@ type Report struct {
 	// Seen is the number of services the registry holds, watched or not; 0 when
 	// unchanged.
 	Seen int
+	// Filtered says whether the registry left something out of its answer for want of
+	// rights; nil: this answer does not tell.
+	Filtered *bool
 	// Watches is the change of the number of running watches.
 	Watches int
 }

@@ -40,8 +40,8 @@ type Manager struct {
 	sources map[string]*source
 	wanted  []string
 	version uint64
-	// since is when the oldest change not handed out yet arrived; zero for none.
-	since time.Time
+	// since is when, for each registry, the oldest change not handed out yet arrived.
+	since map[string]time.Time
 }
 
 // NewManager returns a Manager without sources. It must be closed.
@@ -50,7 +50,7 @@ func NewManager(log *slog.Logger, m *metrics.Discovery) *Manager {
 	return &Manager{
 		log: log, metrics: m, ctx: ctx, cancel: cancel,
 		changed: make(chan struct{}, 1),
-		sources: map[string]*source{},
+		sources: map[string]*source{}, since: map[string]time.Time{},
 	}
 }
 
@@ -90,7 +90,7 @@ func (m *Manager) removeMissing(keep []Source) (gone []*source) {
 		}
 		delete(m.sources, name)
 		m.metrics.Forget(name)
-		m.touch(time.Time{})
+		m.touch(name, time.Time{})
 		gone = append(gone, s)
 	}
 	return gone
@@ -132,20 +132,27 @@ func (m *Manager) Started(ctx context.Context) (late []string) {
 	return late
 }
 
-// Next waits for a change and returns the catalog that holds it, with the time
-// the oldest change in it arrived (zero if that is not known). Changes that come
+// Change is a new catalog and what made it new.
+type Change struct {
+	Catalog *Catalog
+	// Since is when the oldest change of each registry in it arrived; a registry
+	// without a change, or whose change has no time, is not in it.
+	Since map[string]time.Time
+}
+
+// Next waits for a change and returns the catalog that holds it. Changes that come
 // while the caller is busy are handed out together, by the next call.
-func (m *Manager) Next(ctx context.Context) (*Catalog, time.Time, error) {
+func (m *Manager) Next(ctx context.Context) (Change, error) {
 	select {
 	case <-m.changed:
 	case <-ctx.Done():
-		return nil, time.Time{}, ctx.Err()
+		return Change{}, ctx.Err()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.since
-	m.since = time.Time{}
-	return m.catalogLocked(), since, nil
+	m.since = map[string]time.Time{}
+	return Change{m.catalogLocked(), since}, nil
 }
 
 func (m *Manager) catalogLocked() *Catalog {
@@ -169,13 +176,13 @@ func (m *Manager) catalogLocked() *Catalog {
 func (m *Manager) Touch() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.touch(time.Time{})
+	m.touch("", time.Time{})
 }
 
-// touch notes a change that arrived at since. The caller holds m.mu.
-func (m *Manager) touch(since time.Time) {
-	if !since.IsZero() && (m.since.IsZero() || since.Before(m.since)) {
-		m.since = since
+// touch notes a change of a registry that arrived at since. The caller holds m.mu.
+func (m *Manager) touch(registry string, since time.Time) {
+	if first, had := m.since[registry]; !since.IsZero() && (!had || since.Before(first)) {
+		m.since[registry] = since
 	}
 	select {
 	case m.changed <- struct{}{}:

@@ -180,7 +180,7 @@ func (s *source) replace(u Update) {
 		s.services[u.Service] = entry{svc, s.generation}
 	}
 	s.m.metrics.Update(s.Name, "changed")
-	s.m.touch(u.Since)
+	s.m.touch(s.Name, u.Since)
 }
 
 func (s *source) report(r *Report) {
@@ -196,11 +196,15 @@ func (s *source) report(r *Report) {
 		return
 	}
 	if s.status.Err != nil {
-		s.m.log.Info("registry answers again", "registry", s.Name, "after", time.Since(s.failedSince).Round(time.Second))
+		after := time.Since(s.failedSince).Round(time.Second)
+		s.m.log.Info("registry answers again", "registry", s.Name, "after", after)
 	}
 	s.status.Err = nil
 	s.status.LastContact = time.Now()
 	s.m.metrics.Answered(s.Name, s.status.LastContact, r.Index, r.Reset)
+	if r.Filtered != nil {
+		s.m.metrics.Filtered(s.Name, *r.Filtered)
+	}
 	if r.Synced {
 		s.finishSync()
 	}
@@ -216,7 +220,7 @@ func (s *source) finishSync() {
 		close(s.synced)
 	}
 	if first || before != len(s.services) {
-		s.m.touch(time.Time{})
+		s.m.touch(s.Name, time.Time{})
 	}
 }
 

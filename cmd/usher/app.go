@@ -128,11 +128,11 @@ const maxBuildPause = 250 * time.Millisecond
 // sooner than twice the last build's duration.
 func (a *app) buildTables() {
 	for {
-		catalog, since, err := a.manager.Next(a.ctx)
+		change, err := a.manager.Next(a.ctx)
 		if err != nil {
 			return
 		}
-		took := a.buildTable(catalog, since)
+		took := a.buildTable(change)
 		select {
 		case <-time.After(min(2*took, maxBuildPause)):
 		case <-a.ctx.Done():
@@ -142,17 +142,17 @@ func (a *app) buildTables() {
 }
 
 // buildTable builds and publishes one table.
-func (a *app) buildTable(catalog *watcher.Catalog, since time.Time) (took time.Duration) {
+func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	begin := time.Now()
 	cfg := a.config.Load()
-	t := routetable.Build(catalog, &routetable.Rules{
+	t := routetable.Build(change.Catalog, &routetable.Rules{
 		Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
 	}, a.proxy.Table())
 	a.health.Adopt(t)
 	a.proxy.Publish(t)
 	now := time.Now()
-	if !since.IsZero() {
-		a.metrics.Discovery.Propagated(now.Sub(since))
+	for registry, since := range change.Since {
+		a.metrics.Discovery.Propagated(registry, now.Sub(since))
 	}
 	a.countTable(cfg, t, now, now.Sub(begin))
 	a.logRefusals(t)

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"hash/fnv"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -23,14 +24,14 @@ const (
 type follower struct {
 	index uint64
 	pause time.Duration
-	// tokens is a bucket of two answers that refills with one each tenth of a second,
+	// tokens is a bucket of a few answers that refills with one each tenth of a second,
 	// so that a flood of changes costs at most ten answers a second.
 	tokens float64
 	filled time.Time
 }
 
 const (
-	bucketSize   = 2
+	bucketSize   = 5
 	refillPeriod = 100 * time.Millisecond
 )
 
@@ -125,18 +126,28 @@ func (r *Registry) readList(
 		return l, false
 	}
 	apply, reset := f.answered(meta.LastIndex)
-	l.report = watcher.Report{Index: meta.LastIndex, Reset: reset}
+	l.report = watcher.Report{Index: meta.LastIndex, Reset: reset, Filtered: &meta.ResultsFilteredByACLs}
 	l.seen = len(services)
 	if _, self := services["consul"]; self {
 		l.seen-- // Consul's own service is nobody's to route
 	}
-	l.names = map[string]bool{}
+	l.names = map[string]uint64{}
 	for name, tags := range services {
 		if name != "consul" && keep(tags) {
-			l.names[name] = true
+			l.names[name] = sumTags(tags)
 		}
 	}
 	return l, apply
+}
+
+// sumTags is a sum of a service's tags: another one means that they changed.
+func sumTags(tags []string) uint64 {
+	h := fnv.New64a()
+	for _, t := range tags {
+		_, _ = h.Write([]byte(t)) // never fails
+		_, _ = h.Write([]byte{0})
+	}
+	return h.Sum64()
 }
 
 // watchService follows the health of one service until ctx ends.

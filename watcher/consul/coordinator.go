@@ -1,0 +1,246 @@
+package consul
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"usher/watcher"
+)
+
+// coordinator decides which services are watched, and how, and is the only one
+// that sends.
+//
+// Over plain HTTP a blocking query is a connection, and an agent takes 200 of them
+// from one client by default. So only so many services have a query of their own;
+// the others share one on the state of all checks (see shared.go).
+type coordinator struct {
+	*Registry
+	ctx     context.Context
+	out     chan<- watcher.Update
+	running sync.WaitGroup
+
+	lists   chan list
+	results chan result
+	checks  chan checkSums
+	reports chan *watcher.Report
+
+	// last holds the answer of each list; its names are nil until it came.
+	last [2]list
+	seen int
+	// limit bounds own, the number of services with a query of their own.
+	limit, own int
+	services   map[string]*service
+	// sums are the states of all checks by service, nil until they came.
+	sums    checkSums
+	sharing bool
+	synced  bool
+}
+
+// The lists of services.
+const (
+	byTags = iota
+	byMeta
+)
+
+// list is an answer of one of the catalog's lists.
+type list struct {
+	from int
+	// names are the services it names, with a sum of their tags.
+	names map[string]uint64
+	// seen is the number of services in the catalog, for byTags.
+	seen   int
+	report watcher.Report
+}
+
+// result is an answer of one service's watcher, or its failure.
+type result struct {
+	name string
+	// once says that it comes from a single read.
+	once      bool
+	instances []watcher.Instance
+	since     time.Time
+	err       error
+	report    watcher.Report
+}
+
+// service is one watched service.
+type service struct {
+	// cancel ends its own query; nil when it shares one.
+	cancel context.CancelFunc
+	// answered says that a result or an error has come; announces that the last
+	// result held a rule.
+	answered, announces bool
+	// reading says that a single read is under way, dirty that another one must
+	// follow it, failed that the last one failed.
+	reading, dirty, failed bool
+	readAt                 time.Time
+}
+
+func newCoordinator(ctx context.Context, r *Registry, out chan<- watcher.Update) *coordinator {
+	c := &coordinator{
+		Registry: r, ctx: ctx, out: out,
+		lists: make(chan list), results: make(chan result), checks: make(chan checkSums),
+		reports: make(chan *watcher.Report), services: map[string]*service{}, limit: r.conf.MaxWatches,
+	}
+	if strings.HasPrefix(r.conf.Address, "https://") {
+		c.limit = math.MaxInt // HTTP/2 carries them all on a few connections
+	}
+	return c
+}
+
+func (c *coordinator) run() {
+	refresh := time.NewTicker(time.Second)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case l := <-c.lists:
+			c.takeList(l)
+		case r := <-c.results:
+			c.takeResult(r)
+		case sums := <-c.checks:
+			c.takeChecks(sums)
+		case rep := <-c.reports:
+			c.send(watcher.Update{Report: rep})
+		case <-c.asked:
+			c.reconcile()
+		case now := <-refresh.C:
+			c.refresh(now)
+		}
+		c.finishSync()
+	}
+}
+
+func (c *coordinator) send(u watcher.Update) {
+	select {
+	case c.out <- u:
+	case <-c.ctx.Done():
+	}
+}
+
+// takeList takes in a list of the catalog, or its failure.
+func (c *coordinator) takeList(l list) {
+	if l.report.Err == nil {
+		before := c.last[l.from].names
+		c.last[l.from] = l
+		if l.from == byTags {
+			c.seen = l.seen
+		}
+		c.reconcile()
+		c.rereadChanged(before, l.names)
+	}
+	l.report.Seen = c.seen
+	c.send(watcher.Update{Report: &l.report})
+}
+
+// wants says whether a service is to be watched.
+func (c *coordinator) wants(name string) bool {
+	for _, l := range c.last {
+		if _, ok := l.names[name]; ok {
+			return true
+		}
+	}
+	return slices.Contains(c.wantedNow(), name)
+}
+
+func (c *coordinator) wantedNow() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wanted
+}
+
+// reconcile starts the watchers that are missing and ends those of no more use.
+func (c *coordinator) reconcile() {
+	names := slices.Clone(c.wantedNow())
+	for _, l := range c.last {
+		names = slices.AppendSeq(names, maps.Keys(l.names))
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		c.start(name)
+	}
+	for name, s := range c.services {
+		c.dropIdle(name, s)
+	}
+}
+
+// start watches a service unless it is watched already.
+func (c *coordinator) start(name string) {
+	if c.services[name] != nil {
+		return
+	}
+	s := &service{}
+	c.services[name] = s
+	if c.own < c.limit {
+		c.watchAlone(name, s)
+	} else {
+		c.watchShared(name)
+	}
+	c.send(watcher.Update{Report: &watcher.Report{Watches: 1, Seen: c.seen}})
+}
+
+// watchAlone gives a service a query of its own.
+func (c *coordinator) watchAlone(name string, s *service) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	s.cancel = cancel
+	c.own++
+	c.running.Go(func() { c.watchService(ctx, c, name) })
+}
+
+// takeResult passes a service's answer on.
+func (c *coordinator) takeResult(r result) {
+	s := c.services[r.name]
+	if s == nil {
+		return // it was dropped meanwhile
+	}
+	s.answered = true
+	if r.once {
+		c.endRead(r, s)
+	}
+	if r.err != nil {
+		if r.report.Reason == tooManyConns {
+			c.shareMore(r.name, s)
+		}
+		c.send(watcher.Update{Report: &r.report})
+		return
+	}
+	s.announces = slices.ContainsFunc(r.instances, func(in watcher.Instance) bool {
+		return len(in.Announcements) > 0
+	})
+	c.send(watcher.Update{Service: r.name, Instances: r.instances, Since: r.since, Report: &r.report})
+	c.dropIdle(r.name, s)
+}
+
+// dropIdle ends the watching of a service that nobody names any more and that, by
+// its own watcher's word, announces nothing.
+func (c *coordinator) dropIdle(name string, s *service) {
+	if c.wants(name) || !s.answered || s.announces {
+		return
+	}
+	if s.cancel != nil {
+		s.cancel()
+		c.own--
+	}
+	delete(c.services, name)
+	c.send(watcher.Update{Service: name, Since: time.Now(), Report: &watcher.Report{Watches: -1, Seen: c.seen}})
+}
+
+// finishSync tells, once, that everything there is has been sent.
+func (c *coordinator) finishSync() {
+	if c.synced || c.last[byTags].names == nil || c.last[byMeta].names == nil {
+		return
+	}
+	for _, s := range c.services {
+		if !s.answered {
+			return
+		}
+	}
+	c.synced = true
+	c.send(watcher.Update{Report: &watcher.Report{Synced: true, Seen: c.seen}})
+}
