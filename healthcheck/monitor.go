@@ -16,6 +16,10 @@ const (
 	ejectionCap  = 30 * time.Second
 )
 
+// refreshPause bounds how often the views are gone over: an endpoint that flaps would
+// ask for it at every request.
+const refreshPause = 20 * time.Millisecond
+
 // Monitor keeps the views of the table in use.
 type Monitor struct {
 	log   *slog.Logger
@@ -36,14 +40,15 @@ func New(log *slog.Logger) *Monitor {
 // kept for "not ejected".
 func (m *Monitor) now() int64 { return max(1, int64(time.Since(m.start))) }
 
-// Adopt makes t the table the Monitor looks after and writes the views of all its
-// clusters. It is called before t is published.
+// Adopt makes t the table the Monitor looks after and writes the views of the
+// clusters that are new in it. It is called before t is published, for each table
+// that is, in order.
 func (m *Monitor) Adopt(t *routetable.Table) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.table = t
 	now := m.now()
-	for _, c := range t.Clusters {
+	for _, c := range t.Delta().AddedClusters {
 		c.SetView(viewOf(c, now))
 	}
 	m.poke()
@@ -102,6 +107,10 @@ func (m *Monitor) Run(ctx context.Context) {
 		if next := m.refresh(); next > 0 {
 			timer.Reset(next)
 		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(refreshPause):
+		}
 	}
 }
 
@@ -115,7 +124,7 @@ func (m *Monitor) refresh() time.Duration {
 	}
 	now := m.now()
 	var next int64
-	for _, c := range m.table.Clusters {
+	for c := range m.table.AllClusters() {
 		if end := ejectionEnd(c, now); end > 0 && (next == 0 || end < next) {
 			next = end
 		}

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,10 +26,11 @@ type Downstream struct {
 
 	reasons []string
 
-	mu         sync.Mutex
-	generation uint64
-	routes     map[seriesKey]*Route
-	listeners  map[string]*Listener
+	mu        sync.Mutex
+	routes    map[seriesKey]*Route
+	listeners map[string]*Listener
+	// past holds what forgotten series of routes that go on had counted.
+	past map[string]*routeTotals
 }
 
 // newDownstream returns an empty Downstream; reasons are the words that
@@ -36,6 +39,7 @@ func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
 		Overhead: NewHistogram(overheadBounds), reasons: reasons,
 		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
+		past: map[string]*routeTotals{},
 	}
 }
 
@@ -57,23 +61,28 @@ func (d *Downstream) Listener(name string) *Listener {
 	return l
 }
 
-// Publish begins a new set of routes: resolve is called once, with the function
-// that returns the series of a route and service. What it does not ask for has
-// left, is shown once more and then forgotten.
-func (d *Downstream) Publish(resolve func(series func(route, service string) *Route)) {
+// Acquire returns the series of a route and service for one more user, made at
+// first.
+func (d *Downstream) Acquire(route, service string) *Route {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.generation++
-	resolve(func(route, service string) *Route {
-		key := seriesKey{route, service}
-		r := d.routes[key]
-		if r == nil {
-			r = &Route{key: key, reasons: d.reasons}
-			d.routes[key] = r
-		}
-		r.generation, r.shown = d.generation, false
-		return r
-	})
+	key := seriesKey{route, service}
+	r := d.routes[key]
+	if r == nil {
+		r = &Route{key: key, reasons: d.reasons}
+		d.routes[key] = r
+	}
+	r.users++
+	r.shown = false
+	return r
+}
+
+// Release takes a user's hold away. Without the last one the series is shown once
+// more and then forgotten.
+func (d *Downstream) Release(r *Route) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.users--
 }
 
 var (
@@ -110,27 +119,46 @@ func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, l := range d.listeners {
+	listeners, routes, totals := d.snapshot()
+	for _, l := range listeners {
 		l.collect(ch)
 	}
-	perRoute := map[string]*routeTotals{}
-	for key, r := range d.routes {
-		if r.generation != d.generation {
-			if r.shown {
-				delete(d.routes, key)
-				continue
-			}
-			r.shown = true
-		}
+	for _, r := range routes {
 		r.collect(ch)
-		totalsOf(perRoute, key.route).add(r)
+		totalsOf(totals, r.key.route).add(r)
 	}
-	for route, t := range perRoute {
+	for route, t := range totals {
 		t.collect(ch, route, d.reasons)
 	}
 	collectHistogram(ch, descOverhead, d.Overhead)
+}
+
+// snapshot returns what is to be shown, so that it can be without the lock, and
+// forgets what was shown for the last time. The totals begin with what the
+// forgotten series of routes that go on had counted: a counter must not fall.
+func (d *Downstream) snapshot() (ls []*Listener, rs []*Route, totals map[string]*routeTotals) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ls = slices.Collect(maps.Values(d.listeners))
+	totals = map[string]*routeTotals{}
+	for key, r := range d.routes {
+		if r.users == 0 && r.shown {
+			delete(d.routes, key)
+			totalsOf(d.past, key.route).add(r)
+			continue
+		}
+		r.shown = r.users == 0
+		rs = append(rs, r)
+		totals[key.route] = &routeTotals{}
+	}
+	for route, t := range d.past {
+		if now := totals[route]; now != nil {
+			now.addTotals(t)
+		} else {
+			delete(d.past, route)
+		}
+	}
+	return ls, rs, totals
 }
 
 func (l *Listener) collect(ch chan<- prometheus.Metric) {
@@ -186,19 +214,35 @@ func (t *routeTotals) add(r *Route) {
 	if cells == nil {
 		return
 	}
-	if t.errors == nil {
-		t.errors = make([]uint64, len(*cells))
-	}
 	for i := range *cells {
-		t.errors[i] += (*cells)[i].Load()
+		t.addErrors(i, len(*cells), (*cells)[i].Load())
 	}
+}
+
+func (t *routeTotals) addTotals(o *routeTotals) {
+	t.received += o.received
+	t.sent += o.sent
+	for i, n := range o.errors {
+		t.addErrors(i, len(o.errors), n)
+	}
+}
+
+// addErrors adds to one of the reasons.
+func (t *routeTotals) addErrors(reason, reasons int, n uint64) {
+	if t.errors == nil {
+		t.errors = make([]uint64, reasons)
+	}
+	t.errors[reason] += n
 }
 
 func (t *routeTotals) collect(ch chan<- prometheus.Metric, route string, reasons []string) {
 	ch <- prometheus.MustNewConstMetric(descReceived, prometheus.CounterValue, float64(t.received), route)
 	ch <- prometheus.MustNewConstMetric(descSent, prometheus.CounterValue, float64(t.sent), route)
+	if t.errors == nil && route == "none" {
+		t.errors = make([]uint64, len(reasons))
+	}
 	for i, n := range t.errors {
-		if n > 0 {
+		if n > 0 || route == "none" {
 			ch <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), route, reasons[i])
 		}
 	}

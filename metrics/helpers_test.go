@@ -80,14 +80,20 @@ func handler(d *Downstream) http.Handler {
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 
-// publish resolves the series of the routes, given as "route service".
+// published are the series that publish holds, by the Downstream.
+var published = map[*Downstream][]*Route{}
+
+// publish acquires the series of the routes, given as "route service", and releases
+// those of the last call.
 func publish(d *Downstream, names ...string) (out []*Route) {
-	d.Publish(func(series func(route, service string) *Route) {
-		for _, name := range names {
-			route, service, _ := strings.Cut(name, " ")
-			out = append(out, series(route, service))
-		}
-	})
+	for _, name := range names {
+		route, service, _ := strings.Cut(name, " ")
+		out = append(out, d.Acquire(route, service))
+	}
+	for _, r := range published[d] {
+		d.Release(r)
+	}
+	published[d] = out
 	return out
 }
 

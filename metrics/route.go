@@ -38,10 +38,10 @@ type Route struct {
 	sent      atomic.Pointer[Counter]
 	grow      sync.Mutex
 
-	// generation is the publish that named this route last; leaving that it was
-	// shown since it left. Guarded by Downstream.mu.
-	generation uint64
-	shown      bool
+	// users counts those who hold the series; shown says that it was shown since
+	// nobody did. Guarded by Downstream.mu.
+	users int
+	shown bool
 }
 
 // codeCounter is the counter of one listener, method and status.

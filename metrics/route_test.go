@@ -149,8 +149,7 @@ func TestCountAllocs(t *testing.T) {
 
 func ExampleRoute_Count() {
 	d := newDownstream([]string{"no_route"})
-	var route *Route
-	d.Publish(func(series func(route, service string) *Route) { route = series("shop", "orders") })
+	route := d.Acquire("shop", "orders")
 	route.Count(&Sample{Listener: d.Listener("web"), Method: MethodOf([]byte("GET")), Code: 200, Reason: -1})
 	for _, c := range *route.requests.Load() {
 		fmt.Println(c.listener.name, methods[c.method], c.code, c.n.Value())

@@ -51,8 +51,8 @@ func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *
 	return p
 }
 
-// Publish puts t in use for the requests that begin from now on. healthcheck must
-// have adopted it. One goroutine calls it.
+// Publish puts t, built from the table in use, in force for the requests that begin
+// from now on. healthcheck must have adopted it. One goroutine calls it.
 func (p *Proxy) Publish(t *routetable.Table) { p.core.Publish(t) }
 
 // Table returns the table in use.

@@ -3,8 +3,11 @@ package routetable
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // rule is one announcement, parsed. fabio-compatible: a source, then options.
@@ -94,43 +97,59 @@ func (r *rule) parseSource(src string) error {
 	if !validHost(r.host) {
 		return fmt.Errorf("host %q is not a host name", host)
 	}
-	if strings.ContainsAny(r.path, "\x00\r\n\t") {
-		return fmt.Errorf("path %q holds a control character", r.path)
+	if !printable(r.path) || strings.Contains(r.path, "?") {
+		return fmt.Errorf("path %q holds a query, a control character or invalid UTF-8", r.path)
 	}
 	return nil
+}
+
+// printable says whether s is valid UTF-8 without control characters.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // NormalizeHost lower-cases a host pattern and takes the default ports off, as
 // requests are looked up without them.
 func NormalizeHost(host string) string {
-	host = strings.ToLower(host)
+	host = strings.Map(lowerASCII, host)
 	for _, port := range []string{":80", ":443"} {
 		if bare, ok := strings.CutSuffix(host, port); ok && !strings.HasSuffix(bare, ":") {
-			return bare
+			host = bare
+			break
 		}
 	}
-	return host
+	return strings.TrimSuffix(host, ".") // requests are looked up without it
+}
+
+// lowerASCII leaves other letters alone: some of them have an ASCII lower case.
+func lowerASCII(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		return r + ('a' - 'A')
+	}
+	return r
 }
 
 // option takes one option. What usher cannot serve yet is refused rather than
 // ignored: a route that should have been restricted must not be open.
 func (r *rule) option(key, value string) error {
 	switch key {
-	case "strip":
-		r.edit().Strip = value
-	case "prepend":
-		r.edit().Prepend = value
+	case "strip", "prepend":
+		return r.parsePath(key, value)
 	case "host":
-		r.edit().Host, r.edit().HostIsAddress = value, value == "dst"
+		return r.parseHost(value)
 	case "weight":
 		return r.parseWeight(value)
 	case "listener":
-		r.listeners = strings.Split(value, ",")
+		return r.parseListeners(value)
 	case "proto":
-		if value != "http" {
+		if value != "" && value != "http" {
 			return fmt.Errorf("proto=%s is not served yet", value)
 		}
-	case "redirect", "auth", "allow", "deny", "tlsskipverify", "pxyproto", "grpcservername":
+	case "tlsskipverify", "pxyproto":
+		if value != "" && value != "false" {
+			return fmt.Errorf("option %s= is not served yet", key)
+		}
+	case "redirect", "auth", "allow", "deny", "grpcservername":
 		return fmt.Errorf("option %s= is not served yet", key)
 	default:
 		r.unknown = append(r.unknown, key)
@@ -145,6 +164,36 @@ func (r *rule) edit() *Rewrite {
 	return r.rewrite
 }
 
+// parsePath takes the path of strip or prepend.
+func (r *rule) parsePath(key, value string) error {
+	if !strings.HasPrefix(value, "/") || !printable(value) {
+		return fmt.Errorf("%s=%q is not a path", key, value)
+	}
+	if key == "strip" {
+		r.edit().Strip = value
+	} else {
+		r.edit().Prepend = value
+	}
+	return nil
+}
+
+func (r *rule) parseHost(value string) error {
+	if value == "" || !validHost(strings.Map(lowerASCII, value)) || strings.ContainsAny(value, "*?") {
+		return fmt.Errorf("host=%q is not a host name", value)
+	}
+	r.edit().Host, r.edit().HostIsAddress = value, value == "dst"
+	return nil
+}
+
+func (r *rule) parseListeners(value string) error {
+	names := strings.Split(value, ",")
+	slices.Sort(names)
+	if r.listeners = slices.Compact(names); names[0] == "" {
+		return fmt.Errorf("listener=%q names no listener", value)
+	}
+	return nil
+}
+
 func (r *rule) parseWeight(value string) error {
 	w, err := strconv.ParseFloat(value, 64)
 	if err != nil || w < 0 || math.IsInf(w, 0) || math.IsNaN(w) {
@@ -154,11 +203,12 @@ func (r *rule) parseWeight(value string) error {
 	return nil
 }
 
-// matchKey identifies what a rule matches; rules with the same key share a route.
+// matchKey identifies what a rule matches; rules with the same key share a route. A
+// rule holds no space, so no path can look like a listener.
 func (r *rule) matchKey() string {
 	key := r.host + r.path
 	if len(r.listeners) > 0 {
-		key += "@" + strings.Join(r.listeners, ",")
+		key += " listener=" + strings.Join(r.listeners, ",")
 	}
 	return key
 }

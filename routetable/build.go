@@ -1,213 +1,316 @@
 package routetable
 
 import (
-	"cmp"
+	"maps"
 	"slices"
-	"strconv"
+	"strings"
 
-	"usher/config"
 	"usher/watcher"
 )
 
 // Build makes the table of a catalog and the configuration's rules. What lives
 // longer than a table is carried over from previous, which may be nil and is not
 // changed. It never fails: what cannot be served is reported in the table.
+//
+// Only what changed since previous is built: the services that differ between the
+// two catalogs, the sources those announce, and the hosts of these. Other rules
+// build every route anew, though not what services announce.
 func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
-	b := &builder{
-		catalog: catalog, rules: rules, previous: previous,
-		table: &Table{
-			Version: catalog.Version,
-			states:  map[stateKey]*State{}, clusters: map[string]*ClusterState{},
-		},
-		hosts: hostBuilder{}, byService: map[string]*Cluster{},
-		claims: map[string]*claim{}, ids: map[string]int{}, routed: map[watcher.Key]bool{},
+	if previous == nil {
+		previous = Empty()
 	}
-	b.configured()
-	b.announced()
-	b.table.hosts = b.hosts.build()
-	b.report()
+	b := newBuilder(catalog, rules, previous)
+	b.readServices()
+	b.buildSources()
+	b.buildConfigured()
+	b.table.hosts = previous.hosts.with(b.hosts)
+	b.table.services, b.table.sources, b.table.whole = b.services.Map(), b.sources.Map(), b.whole.Map()
 	return b.table
 }
 
 // builder is one run of Build.
 type builder struct {
-	catalog  *watcher.Catalog
-	rules    *Rules
-	previous *Table
 	table    *Table
+	previous *Table
+	// all says that the rules differ, so that every route is built.
+	all bool
 
-	hosts hostBuilder
-	// byService are the clusters of whole services.
-	byService map[string]*Cluster
-	// claims are the configured matches, which hide announced ones.
-	claims map[string]*claim
-	ids    map[string]int
-	routed map[watcher.Key]bool
+	services *watcher.MapEdit[*announcer]
+	sources  *watcher.MapEdit[*source]
+	whole    *watcher.MapEdit[*Cluster]
+	// claims says of each source that may change which of the changed services
+	// announces it now.
+	claims map[string]map[string]bool
+	// names are the names of the changed services.
+	names map[string]bool
+	// hosts are the routes that change, by host.
+	hosts map[string][]swap
 }
 
-// claim is who holds a match.
-type claim struct{ owner string }
+// swap is a route that takes another's place; either may be nil.
+type swap struct{ old, now *Route }
 
-// configured adds the routes of the configuration.
-func (b *builder) configured() {
-	for i := range b.rules.Routes {
-		b.configuredRoute(&b.rules.Routes[i])
+func newBuilder(catalog *watcher.Catalog, rules *Rules, previous *Table) *builder {
+	b := &builder{
+		table:    &Table{Version: catalog.Version, catalog: catalog, rules: previous.rules},
+		previous: previous, all: previous.rules.Rules != rules,
+		services: previous.services.Edit(), sources: previous.sources.Edit(), whole: previous.whole.Edit(),
+		claims: map[string]map[string]bool{}, names: map[string]bool{}, hosts: map[string][]swap{},
 	}
+	b.table.counts = previous.counts
+	b.table.counts.Refused = maps.Clone(previous.counts.Refused)
+	if b.table.counts.Refused == nil {
+		b.table.counts.Refused = map[string]int{}
+	}
+	if b.all {
+		b.table.rules = compileRules(rules)
+		b.table.delta.Refused = slices.Clone(b.table.rules.refused)
+		b.table.counts.Refused[""] = len(b.table.rules.refused)
+	}
+	return b
 }
 
-func (b *builder) configuredRoute(c *config.Route) {
-	r := &Route{
-		ID: b.uniqueID(c.Name), Source: SourceConfig, Owner: c.Pos.String(),
-		Hosts: hostsOf(c.Match), Path: cmp.Or(c.Match.Path, "/"), PathType: pathType(c.Match.PathType),
-		Listeners: c.Match.Listeners, Methods: c.Match.Methods, Headers: headersOf(c.Match),
-		Priority: c.Priority, Rewrite: rewriteOf(c),
-	}
-	pattern, err := compilePath(r.PathType, r.Path)
-	if err != nil {
-		b.table.Refused = append(b.table.Refused, Refusal{Where: r.Owner, Reason: err.Error()})
-		return
-	}
-	r.pattern = pattern
-	b.addArms(r, c)
-	b.addRoute(r)
-	b.claim(r)
-}
-
-// claim notes what a plain route of the configuration matches, so that no
-// announced rule serves the same.
-func (b *builder) claim(r *Route) {
-	if r.PathType != Prefix || len(r.Methods) > 0 || len(r.Headers) > 0 {
-		return
-	}
-	for _, h := range r.Hosts {
-		key := (&rule{host: h, path: r.Path, listeners: r.Listeners}).matchKey()
-		b.claims[key] = &claim{owner: r.Owner}
-	}
-}
-
-func hostsOf(m config.Match) []string {
-	if len(m.Hosts) == 0 {
-		return []string{""}
-	}
-	hosts := make([]string, len(m.Hosts))
-	for i, h := range m.Hosts {
-		hosts[i] = NormalizeHost(h)
-	}
-	return hosts
-}
-
-func rewriteOf(c *config.Route) *Rewrite {
-	if c.StripPrefix == "" && c.PrependPrefix == "" && c.Host == "" {
-		return nil
-	}
-	return &Rewrite{Strip: c.StripPrefix, Prepend: c.PrependPrefix, Host: c.Host}
-}
-
-// addArms sets where a configured route goes.
-func (b *builder) addArms(r *Route, c *config.Route) {
-	if c.Service != "" {
-		r.Arms = []Arm{{b.serviceCluster(c.Service), 1}}
-		return
-	}
-	var sum float64
-	for _, a := range c.Split {
-		if a.Weight <= 0 {
-			continue
+// readServices takes in the services that differ from the last catalog.
+func (b *builder) readServices() {
+	for name := range b.table.catalog.Changed(b.previous.catalog) {
+		b.names[name] = true
+		now := b.table.catalog.Find(name)
+		for _, s := range b.previous.catalog.Find(name) {
+			if !slices.ContainsFunc(now, func(n *watcher.Service) bool { return n.Key == s.Key }) {
+				b.readService(s.Key.String(), nil)
+			}
 		}
-		sum += a.Weight
-		r.Arms = append(r.Arms, Arm{b.serviceCluster(a.Service), a.Weight})
-		r.Sums = append(r.Sums, sum)
-	}
-}
-
-// serviceCluster is the cluster of all instances of a service, made once. A
-// service that no registry knows has an empty one: its route answers 503.
-func (b *builder) serviceCluster(name string) *Cluster {
-	if c := b.byService[name]; c != nil {
-		return c
-	}
-	c := b.newCluster(name, []string{name})
-	for _, s := range b.catalog.Find(name) {
-		b.routed[s.Key] = true
-		for i := range s.Instances {
-			in := &s.Instances[i]
-			c.Endpoints = append(c.Endpoints, b.endpoint(s.Key, in, in.Weight, nil, 0))
+		for _, s := range now {
+			b.readService(s.Key.String(), s)
 		}
 	}
-	b.finishCluster(c)
-	b.byService[name] = c
-	return c
 }
 
-func (b *builder) newCluster(name string, services []string) *Cluster {
-	c := &Cluster{Name: name, Index: len(b.table.Clusters), Services: services, Policy: b.rules.policy(services[0])}
-	b.table.Clusters = append(b.table.Clusters, c)
-	return c
-}
-
-// finishCluster gives a cluster, whose endpoints are complete, its picker.
-func (b *builder) finishCluster(c *Cluster) {
-	state := b.table.clusters[c.Name]
-	if state == nil && b.previous != nil {
-		state = b.previous.clusters[c.Name]
+// readService takes in one service; nil is gone.
+func (b *builder) readService(key string, s *watcher.Service) {
+	before := b.services.Get(key)
+	if before != nil && before.service == s {
+		return
 	}
-	if state == nil {
-		state = &ClusterState{}
-	}
-	b.table.clusters[c.Name] = state
-	c.Picker = b.rules.Balancers[c.Policy.Balance](c.Endpoints, state)
-}
-
-func (b *builder) endpoint(svc watcher.Key, in *watcher.Instance, weight float64, rw *Rewrite, service int) *Endpoint {
-	return &Endpoint{
-		ID: in.ID, Address: in.Address, Service: svc, ServiceIndex: service,
-		Status: in.Status, Cause: in.Cause, Weight: weight, Rewrite: rw,
-		State: b.state(stateKey{svc, in.ID, in.Address}),
-	}
-}
-
-// state carries an endpoint's state over, or begins it.
-func (b *builder) state(key stateKey) *State {
-	s := b.table.states[key]
-	if s == nil && b.previous != nil {
-		s = b.previous.states[key]
+	if before != nil {
+		b.table.counts.Refused[before.service.Registry] -= len(before.refused)
+		for i := range before.offers {
+			b.mark(before.offers[i].key, key, false)
+		}
+		b.services.Delete(key)
 	}
 	if s == nil {
-		s = &State{}
+		return
 	}
-	b.table.states[key] = s
-	return s
-}
-
-func (b *builder) addRoute(r *Route) {
-	r.Index = len(b.table.Routes)
-	b.table.Routes = append(b.table.Routes, r)
-	b.hosts.add(r)
-}
-
-// uniqueID makes an ID unique in the table.
-func (b *builder) uniqueID(id string) string {
-	b.ids[id]++
-	if n := b.ids[id]; n > 1 {
-		return b.uniqueID(id + "#" + strconv.Itoa(n))
+	a := newAnnouncer(s, before)
+	b.services.Set(key, a)
+	b.table.counts.Refused[s.Registry] += len(a.refused)
+	b.table.delta.Refused = append(b.table.delta.Refused, a.refused...)
+	for i := range a.offers {
+		b.mark(a.offers[i].key, key, true)
 	}
-	return id
 }
 
-// report says of each service whether it is routed.
-func (b *builder) report() {
-	reasons := map[watcher.Key]string{}
-	for _, r := range b.table.Refused {
-		if _, had := reasons[r.Service]; !had {
-			reasons[r.Service] = r.Reason
+// mark notes that a source changes with a service, which announces it or not.
+func (b *builder) mark(source, service string, announces bool) {
+	m := b.claims[source]
+	if m == nil {
+		m = map[string]bool{}
+		b.claims[source] = m
+	}
+	m[service] = announces
+}
+
+// buildSources builds the sources that may have changed; with other rules, all.
+func (b *builder) buildSources() {
+	if b.all {
+		for key := range b.previous.sources.All() {
+			if b.claims[key] == nil {
+				b.claims[key] = map[string]bool{}
+			}
 		}
 	}
-	for _, s := range b.catalog.Services {
-		rep := ServiceReport{Key: s.Key, Routed: b.routed[s.Key]}
-		if !rep.Routed {
-			rep.Reason = cmp.Or(reasons[s.Key], "announces no route")
+	for key, changed := range b.claims {
+		before := b.sources.Get(key)
+		claimants := claimantsOf(before, changed)
+		if len(claimants) == 0 {
+			b.sources.Delete(key)
+			b.replaceSource(before, &source{})
+			continue
 		}
-		b.table.Services = append(b.table.Services, rep)
+		s := b.buildSource(key, claimants, before)
+		b.sources.Set(key, s)
+		b.replaceSource(before, s)
 	}
-	slices.SortStableFunc(b.table.Refused, func(a, c Refusal) int { return a.Service.Compare(c.Service) })
+}
+
+// claimantsOf are the services that announce a source, after those that changed.
+func claimantsOf(before *source, changed map[string]bool) []string {
+	var out []string
+	if before != nil {
+		out = slices.Clone(before.claimants)
+	}
+	for service, announces := range changed {
+		i, has := slices.BinarySearch(out, service)
+		switch {
+		case announces && !has:
+			out = slices.Insert(out, i, service)
+		case !announces && has:
+			out = slices.Delete(out, i, i+1)
+		}
+	}
+	return out
+}
+
+// replaceSource notes what takes whose place.
+func (b *builder) replaceSource(before, now *source) {
+	if before == nil {
+		before = &source{}
+	}
+	b.table.counts.Conflicts += len(now.conflicts) - len(before.conflicts)
+	b.replaceRoute(before.route, now.route)
+	b.replaceCluster(before.cluster, now.cluster)
+}
+
+func (b *builder) replaceRoute(old, now *Route) {
+	d := &b.table.delta
+	if old != nil {
+		d.RemovedRoutes = append(d.RemovedRoutes, old)
+		b.table.counts.Routes[old.Source]--
+		for _, h := range old.Hosts {
+			b.swapAt(h, old, now)
+		}
+	}
+	if now == nil {
+		return
+	}
+	d.AddedRoutes = append(d.AddedRoutes, now)
+	b.table.counts.Routes[now.Source]++
+	for _, h := range now.Hosts {
+		if old == nil || !slices.Contains(old.Hosts, h) {
+			b.hosts[h] = append(b.hosts[h], swap{nil, now})
+		}
+	}
+}
+
+// swapAt notes that old leaves a host, for now if that is found there too.
+func (b *builder) swapAt(host string, old, now *Route) {
+	if now != nil && !slices.Contains(now.Hosts, host) {
+		now = nil
+	}
+	b.hosts[host] = append(b.hosts[host], swap{old, now})
+}
+
+func (b *builder) replaceCluster(old, now *Cluster) {
+	if old != nil {
+		b.table.delta.RemovedClusters = append(b.table.delta.RemovedClusters, old)
+	}
+	if now != nil {
+		b.table.delta.AddedClusters = append(b.table.delta.AddedClusters, now)
+	}
+}
+
+// buildConfigured builds the configuration's routes to services that changed; with
+// other rules, all.
+func (b *builder) buildConfigured() {
+	if b.all {
+		b.rebuildConfigured()
+		return
+	}
+	b.table.configured = b.previous.configured
+	affected := map[int]bool{}
+	for name, routes := range b.table.rules.named {
+		if bare, _, _ := strings.Cut(name, "@"); b.names[bare] {
+			b.buildWhole(name)
+			for _, i := range routes {
+				affected[i] = true
+			}
+		}
+	}
+	if len(affected) == 0 {
+		return
+	}
+	b.table.configured = slices.Clone(b.previous.configured)
+	for i := range affected {
+		r := b.fromTemplate(i)
+		b.replaceRoute(b.table.configured[i], r)
+		b.table.configured[i] = r
+	}
+}
+
+// rebuildConfigured builds all of the configuration's routes.
+func (b *builder) rebuildConfigured() {
+	for name, c := range b.previous.whole.All() {
+		if b.table.rules.named[name] == nil {
+			b.whole.Delete(name)
+			b.replaceCluster(c, nil)
+		}
+	}
+	for name := range b.table.rules.named {
+		b.buildWhole(name)
+	}
+	for _, old := range b.previous.configured {
+		b.replaceRoute(old, nil)
+	}
+	b.table.configured = make([]*Route, len(b.table.rules.routes))
+	for i := range b.table.rules.routes {
+		r := b.fromTemplate(i)
+		b.replaceRoute(nil, r)
+		b.table.configured[i] = r
+	}
+}
+
+// buildWhole builds the cluster of all instances of a service, by the name that the
+// configuration calls it. A service that no registry knows has an empty one: its
+// route answers 503.
+func (b *builder) buildWhole(name string) {
+	bare, _, _ := strings.Cut(name, "@")
+	c := &Cluster{Name: name, Services: []string{bare}}
+	for _, s := range b.table.catalog.Find(name) {
+		a := b.services.Get(s.Key.String())
+		for i := range s.Instances {
+			c.Endpoints = append(c.Endpoints, a.endpoint(i, s.Instances[i].Weight, nil, 0))
+		}
+	}
+	old := b.whole.Get(name)
+	b.finishCluster(c, old)
+	b.whole.Set(name, c)
+	b.replaceCluster(old, c)
+}
+
+// finishCluster gives a cluster, whose endpoints are complete, its policy and its
+// picker; what the picker keeps comes from the cluster's last form.
+func (b *builder) finishCluster(c, old *Cluster) {
+	c.Policy = b.table.rules.policy(policyName(c))
+	c.state = &ClusterState{}
+	if old != nil {
+		c.state = old.state
+	}
+	c.Picker = b.table.rules.Balancers[c.Policy.Balance](c.Endpoints, c.state)
+}
+
+// policyName is the name that a cluster's settings stand under: that of the first of
+// its services, or as the configuration calls it.
+func policyName(c *Cluster) string {
+	if strings.HasPrefix(c.Name, sharedPrefix) {
+		return c.Services[0]
+	}
+	return c.Name
+}
+
+// fromTemplate makes a route of the configuration with its clusters; nil when it
+// was refused.
+func (b *builder) fromTemplate(i int) *Route {
+	template := b.table.rules.routes[i]
+	if template == nil {
+		return nil
+	}
+	r := *template
+	var sum float64
+	for _, a := range armsOf(&b.table.rules.Routes[i]) {
+		sum += a.Weight
+		r.Arms = append(r.Arms, Arm{b.whole.Get(a.Service), a.Weight})
+		r.Sums = append(r.Sums, sum)
+	}
+	return &r
 }

@@ -2,6 +2,7 @@ package routetable
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 
 	"usher/config"
@@ -10,10 +11,9 @@ import (
 // Cluster is a fixed list of endpoints that serve the same requests, and how to
 // choose between them. It may span services that announced the same source.
 type Cluster struct {
-	// Name is the service's, or that of the shared source; unique in the table.
+	// Name is the service's as the configuration calls it, or "route:" and the shared
+	// source; unique in the table.
 	Name string
-	// Index is the cluster's place in Table.Clusters.
-	Index int
 	// Services are the names behind the endpoints, for labels.
 	Services  []string
 	Endpoints []*Endpoint
@@ -21,7 +21,13 @@ type Cluster struct {
 	Policy config.Policy
 	Picker Picker
 
-	view atomic.Pointer[View]
+	// Attachment is the data plane's: what it resolved for the cluster. It sets it
+	// once, before it publishes the first table with the cluster; it is nil in tables
+	// that are never published.
+	Attachment any
+
+	state *ClusterState
+	view  atomic.Pointer[View]
 }
 
 // View says which endpoints of a cluster may be picked, and with which weights.
@@ -47,8 +53,8 @@ func NewView(usable []int32, weights []float64) *View {
 	equal := true
 	kept := make([]float64, 0, len(weights))
 	for i, w := range weights {
-		if w <= 0 {
-			continue
+		if !(w > 0) || math.IsInf(w, 0) {
+			continue // 0, or no number at all
 		}
 		v.Usable = append(v.Usable, usable[i])
 		kept = append(kept, w)

@@ -29,15 +29,7 @@ type Endpoint struct {
 
 // Up is the registry's verdict: passing and warning instances take traffic,
 // critical ones and those in maintenance do not.
-func (e *Endpoint) Up() bool { return e.Status == watcher.Passing || e.Status == watcher.Warning }
-
-// stateKey identifies a State: an instance that comes back at another address is
-// another process and starts afresh.
-type stateKey struct {
-	service watcher.Key
-	id      string
-	address string
-}
+func (e *Endpoint) Up() bool { return e.Status.TakesTraffic() }
 
 // State is what is known of an endpoint across tables. The proxy counts InFlight;
 // healthcheck alone writes the rest.

@@ -5,16 +5,18 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"usher/watcher"
 )
 
-// hostTable finds the path sets of a host.
+// hostTable finds the path sets of a host. It is immutable.
 type hostTable struct {
-	exact map[string]*pathSet
+	exact watcher.Map[*pathSet]
 	// suffixes holds the patterns that are one star and a suffix, keyed by that
 	// suffix: ".example.com" for *.example.com, "" for *.
-	suffixes map[string]*pathSet
-	// loose says that some suffix begins within a label: *foo.com.
-	loose bool
+	suffixes watcher.Map[*pathSet]
+	// loose counts the suffixes that begin within a label: *foo.com.
+	loose int
 	// globs are all other patterns, the one with the longest suffix first.
 	globs []hostGlob
 	// anyHost holds the rules without a host; nil when there are none.
@@ -26,18 +28,20 @@ type hostGlob struct {
 	pattern string
 	// suffix is the length of the literal end, which decides the order.
 	suffix int
-	expr   *regexp.Regexp
-	paths  *pathSet
+	// port says that the pattern has a port, which is matched then.
+	port  bool
+	expr  *regexp.Regexp
+	paths *pathSet
 }
 
-func (h *hostTable) patterns() bool { return len(h.suffixes) > 0 || len(h.globs) > 0 }
+func (h *hostTable) patterns() bool { return h.suffixes.Len() > 0 || len(h.globs) > 0 }
 
 // matchPatterns tries the patterns that fit the host, the most specific suffix
 // first: *.a.foo.com before *.foo.com before *.
 func (h *hostTable) matchPatterns(q *Request) *Route {
 	next := 0
 	for cut := 0; cut <= len(q.Host); cut++ {
-		if !h.loose && cut < len(q.Host) && q.Host[cut] != '.' {
+		if h.loose == 0 && cut < len(q.Host) && q.Host[cut] != '.' {
 			continue
 		}
 		suffix := q.Host[cut:]
@@ -47,7 +51,7 @@ func (h *hostTable) matchPatterns(q *Request) *Route {
 			}
 			next++
 		}
-		if r := h.suffixes[string(suffix)].match(q); r != nil {
+		if r := h.suffixes.GetBytes(suffix).match(q); r != nil {
 			return r
 		}
 	}
@@ -55,52 +59,108 @@ func (h *hostTable) matchPatterns(q *Request) *Route {
 }
 
 func (g *hostGlob) match(q *Request) *Route {
-	if g.expr.Match(q.Host) || (len(q.Port) > 0 && g.expr.Match(q.HostPort)) {
-		return g.paths.match(q)
+	host := q.Host
+	if g.port {
+		host = q.HostPort
 	}
-	return nil
+	if !g.expr.Match(host) {
+		return nil
+	}
+	return g.paths.match(q)
 }
 
-// hostBuilder collects routes by host pattern.
-type hostBuilder map[string][]*Route
-
-// add puts r under each of its hosts.
-func (b hostBuilder) add(r *Route) {
-	for _, h := range r.Hosts {
-		b[h] = append(b[h], r)
+// with returns the table with routes swapped, by host.
+func (h hostTable) with(hosts map[string][]swap) hostTable {
+	if len(hosts) == 0 {
+		return h
 	}
-}
-
-// build makes the table of what was added.
-func (b hostBuilder) build() hostTable {
-	t := hostTable{exact: make(map[string]*pathSet, len(b)), suffixes: map[string]*pathSet{}}
-	for host, routes := range b {
-		set := newPathSet(routes)
-		switch stars := strings.Count(host, "*"); {
-		case host == "":
-			t.anyHost = set
-		case stars == 0:
-			t.exact[host] = set
-		case stars == 1 && host[0] == '*' && !strings.Contains(host, ":"):
-			t.suffixes[host[1:]] = set
-			t.loose = t.loose || (len(host) > 1 && host[1] != '.')
-		default:
-			t.globs = append(t.globs, newHostGlob(host, set))
+	exact, suffixes := h.exact.Edit(), h.suffixes.Edit()
+	for host, swaps := range hosts {
+		switch kindOf(host) {
+		case anyHost:
+			h.anyHost = h.anyHost.with(swaps)
+		case exactHost:
+			put(exact, host, exact.Get(host).with(swaps))
+		case suffixHost:
+			before := suffixes.Get(host[1:])
+			after := before.with(swaps)
+			put(suffixes, host[1:], after)
+			h.countLoose(host, before, after)
+		case globHost:
+			h.globs = withGlob(h.globs, host, swaps)
 		}
 	}
-	slices.SortFunc(t.globs, func(a, b hostGlob) int {
+	h.exact, h.suffixes = exact.Map(), suffixes.Map()
+	return h
+}
+
+func put(m *watcher.MapEdit[*pathSet], key string, set *pathSet) {
+	if set == nil {
+		m.Delete(key)
+		return
+	}
+	m.Set(key, set)
+}
+
+func (h *hostTable) countLoose(host string, before, after *pathSet) {
+	if len(host) == 1 || host[1] == '.' {
+		return
+	}
+	if before != nil {
+		h.loose--
+	}
+	if after != nil {
+		h.loose++
+	}
+}
+
+type hostKind uint8
+
+const (
+	anyHost hostKind = iota
+	exactHost
+	suffixHost
+	globHost
+)
+
+// kindOf says which part of the table a pattern belongs to.
+func kindOf(host string) hostKind {
+	switch stars := strings.Count(host, "*"); {
+	case host == "":
+		return anyHost
+	case stars == 0 && !strings.Contains(host, "?"):
+		return exactHost
+	case stars == 1 && host[0] == '*' && !strings.ContainsAny(host, ":?"):
+		return suffixHost
+	default:
+		return globHost
+	}
+}
+
+// withGlob returns the globs with one of them changed.
+func withGlob(globs []hostGlob, host string, swaps []swap) []hostGlob {
+	globs = slices.Clone(globs)
+	i := slices.IndexFunc(globs, func(g hostGlob) bool { return g.pattern == host })
+	if i < 0 {
+		i = len(globs)
+		globs = append(globs, newHostGlob(host))
+	}
+	if globs[i].paths = globs[i].paths.with(swaps); globs[i].paths == nil {
+		return slices.Delete(globs, i, i+1)
+	}
+	slices.SortFunc(globs, func(a, b hostGlob) int {
 		return cmp.Or(cmp.Compare(b.suffix, a.suffix), cmp.Compare(len(b.pattern), len(a.pattern)),
 			cmp.Compare(a.pattern, b.pattern))
 	})
-	return t
+	return globs
 }
 
-func newHostGlob(pattern string, set *pathSet) hostGlob {
+func newHostGlob(pattern string) hostGlob {
 	return hostGlob{
 		pattern: pattern,
-		suffix:  len(pattern) - strings.LastIndexByte(pattern, '*') - 1,
+		suffix:  len(pattern) - strings.LastIndexAny(pattern, "*?") - 1,
+		port:    strings.Contains(pattern, ":"),
 		expr:    regexp.MustCompile(globExpr(pattern)),
-		paths:   set,
 	}
 }
 
@@ -121,66 +181,4 @@ func globExpr(glob string) string {
 	}
 	b.WriteByte('$')
 	return b.String()
-}
-
-// newPathSet orders the routes of one host.
-func newPathSet(routes []*Route) *pathSet {
-	s := &pathSet{}
-	byPath := map[string]*pathEntry{}
-	for _, r := range routes {
-		if r.pattern != nil {
-			s.patterns = append(s.patterns, r)
-			continue
-		}
-		e := byPath[r.Path]
-		if e == nil {
-			e = &pathEntry{path: r.Path}
-			byPath[r.Path] = e
-		}
-		if r.PathType == Exact {
-			e.exact = append(e.exact, r)
-		} else {
-			e.prefix = append(e.prefix, r)
-		}
-	}
-	for _, e := range byPath {
-		slices.SortFunc(e.exact, compareRoutes)
-		slices.SortFunc(e.prefix, compareRoutes)
-		s.entries = append(s.entries, *e)
-	}
-	slices.SortFunc(s.entries, func(a, b pathEntry) int { return cmp.Compare(a.path, b.path) })
-	slices.SortFunc(s.patterns, comparePatterns)
-	s.link()
-	return s
-}
-
-// link sets each entry's parent. Going up the order, the open ancestors of an
-// entry are a stack.
-func (s *pathSet) link() {
-	for i := range s.entries {
-		parent := int32(i) - 1
-		for parent >= 0 && !strings.HasPrefix(s.entries[i].path, s.entries[parent].path) {
-			parent = s.entries[parent].parent
-		}
-		s.entries[i].parent = parent
-	}
-}
-
-// compareRoutes orders routes that match the same host and path, best first.
-func compareRoutes(a, b *Route) int {
-	return cmp.Or(
-		cmp.Compare(b.Priority, a.Priority),
-		cmp.Compare(b.predicates(), a.predicates()),
-		cmp.Compare(b.Source, a.Source),
-		cmp.Compare(a.ID, b.ID),
-	)
-}
-
-// comparePatterns orders globs and regular expressions: priority, then the longer.
-func comparePatterns(a, b *Route) int {
-	return cmp.Or(
-		cmp.Compare(b.Priority, a.Priority),
-		cmp.Compare(len(b.Path), len(a.Path)),
-		compareRoutes(a, b),
-	)
 }

@@ -43,9 +43,7 @@ func (s Source) String() string {
 type Route struct {
 	// ID names the route: the configuration's name, or host and path of an announced
 	// one. Unique in the table.
-	ID string
-	// Index is the route's place in Table.Routes.
-	Index  int
+	ID     string
 	Source Source
 	// Owner is who made the rule: a position in a file, or service and tag.
 	Owner string
@@ -66,6 +64,9 @@ type Route struct {
 	Sums []float64
 	// Rewrite is the rule's own; an endpoint's goes before it. Nil: none.
 	Rewrite *Rewrite
+
+	// Attachment is the data plane's, as that of Cluster.
+	Attachment any
 
 	pattern *regexp.Regexp
 }
@@ -102,7 +103,8 @@ func (r *Route) accepts(q *Request) bool {
 		return false
 	}
 	for i := range r.Headers {
-		if string(q.Header(r.Headers[i].Name)) != r.Headers[i].Value {
+		value := q.Header(r.Headers[i].Name)
+		if value == nil || string(value) != r.Headers[i].Value {
 			return false
 		}
 	}

@@ -1,27 +1,164 @@
 package routetable
 
 import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+
 	"usher/config"
 	"usher/watcher"
 )
 
 // Table is one immutable routing table. See the package's invariant.
+//
+// A table shares with the one it was built from everything that did not change:
+// its routes and clusters are the same pointers. Delta says what did.
 type Table struct {
 	// Version is the catalog's.
-	Version  uint64
-	Routes   []*Route
-	Clusters []*Cluster
-	// Refused are the rules left out, Conflicts the claims that another outranks,
-	// Notices what is served though not as it may be meant.
-	Refused   []Refusal
-	Conflicts []Conflict
-	Notices   []Refusal
-	// Services tells of each service in the catalog whether it is routed.
-	Services []ServiceReport
+	Version uint64
 
-	hosts    hostTable
-	states   map[stateKey]*State
-	clusters map[string]*ClusterState
+	catalog *watcher.Catalog
+	rules   *ruleSet
+	// services are what each service announces, by Key.String; sources the routes
+	// that come of it, by what they match; whole the clusters of all instances of a
+	// service that the configuration names.
+	services watcher.Map[*announcer]
+	sources  watcher.Map[*source]
+	whole    watcher.Map[*Cluster]
+	// configured are the configuration's routes, nil where one was refused.
+	configured []*Route
+	hosts      hostTable
+	counts     Counts
+	delta      Delta
+}
+
+// Empty returns a table without routes.
+func Empty() *Table { return &Table{catalog: &watcher.Catalog{}, rules: &ruleSet{}} }
+
+// Delta is how a table differs from the one it was built from.
+type Delta struct {
+	AddedRoutes, RemovedRoutes     []*Route
+	AddedClusters, RemovedClusters []*Cluster
+	// Refused are the refusals of the services that changed.
+	Refused []Refusal
+}
+
+// Delta returns how the table differs from the one it was built from.
+func (t *Table) Delta() *Delta { return &t.delta }
+
+// Counts are figures of a table.
+type Counts struct {
+	// Routes are counted by Source.
+	Routes [SourceConfig + 1]int
+	// Refused are the refused rules by registry; "" are the configuration's.
+	Refused   map[string]int
+	Conflicts int
+}
+
+// Counts returns the table's figures. Don't change them.
+func (t *Table) Counts() Counts { return t.counts }
+
+// Routes returns the routes, the configuration's first, then by ID.
+func (t *Table) Routes() []*Route {
+	routes := slices.DeleteFunc(slices.Clone(t.configured), func(r *Route) bool { return r == nil })
+	own := len(routes)
+	for _, s := range t.sources.All() {
+		if s.route != nil {
+			routes = append(routes, s.route)
+		}
+	}
+	slices.SortFunc(routes[own:], func(a, b *Route) int { return cmp.Compare(a.ID, b.ID) })
+	return routes
+}
+
+// Clusters returns the clusters by name.
+func (t *Table) Clusters() []*Cluster {
+	return slices.SortedFunc(t.AllClusters(), func(a, b *Cluster) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// AllClusters goes over the clusters, in no order.
+func (t *Table) AllClusters() iter.Seq[*Cluster] {
+	return func(yield func(*Cluster) bool) {
+		for _, c := range t.whole.All() {
+			if !yield(c) {
+				return
+			}
+		}
+		for _, s := range t.sources.All() {
+			if s.cluster != nil && !yield(s.cluster) {
+				return
+			}
+		}
+	}
+}
+
+// Refused returns the rules left out, by service.
+func (t *Table) Refused() []Refusal {
+	return t.collect(t.rules.refused, func(a *announcer) []Refusal { return a.refused })
+}
+
+// Notices returns what is served though not as it may be meant.
+func (t *Table) Notices() []Refusal {
+	return t.collect(nil, func(a *announcer) []Refusal { return a.notices })
+}
+
+func (t *Table) collect(first []Refusal, of func(*announcer) []Refusal) []Refusal {
+	out := slices.Clone(first)
+	for _, a := range t.services.All() {
+		out = append(out, of(a)...)
+	}
+	slices.SortStableFunc(out, func(a, b Refusal) int {
+		return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Instance, b.Instance))
+	})
+	return out
+}
+
+// Conflicts returns the claims of a match that another claim outranks, by match.
+func (t *Table) Conflicts() []Conflict {
+	var out []Conflict
+	for _, s := range t.sources.All() {
+		out = append(out, s.conflicts...)
+	}
+	slices.SortStableFunc(out, func(a, b Conflict) int { return cmp.Compare(a.Match, b.Match) })
+	return out
+}
+
+// Services tells of each service in the catalog whether it is routed.
+func (t *Table) Services() []ServiceReport {
+	out := make([]ServiceReport, 0, t.services.Len())
+	for _, a := range t.services.All() {
+		out = append(out, t.reportOf(a))
+	}
+	slices.SortFunc(out, func(a, b ServiceReport) int { return a.Compare(b.Key) })
+	return out
+}
+
+// reportOf says whether a service is routed. One whose rule the configuration
+// overrides is: that is what it asked for, by other means.
+func (t *Table) reportOf(a *announcer) ServiceReport {
+	key := a.service.Key
+	_, byName := t.rules.named[key.Service]
+	_, byKey := t.rules.named[key.String()]
+	switch {
+	case byName || byKey || slices.ContainsFunc(a.offers, t.serves):
+		return ServiceReport{Key: key, Routed: true}
+	case len(a.offers) > 0:
+		return ServiceReport{Key: key, Reason: "another service holds what it announces"}
+	case len(a.refused) > 0:
+		return ServiceReport{Key: key, Reason: a.refused[0].Reason}
+	default:
+		return ServiceReport{Key: key, Reason: "announces no route"}
+	}
+}
+
+// serves says whether an offer takes part in its route, or the configuration holds
+// the match.
+func (t *Table) serves(o offer) bool {
+	s := t.sources.Get(o.key)
+	return s.cluster == nil || slices.ContainsFunc(s.cluster.Endpoints, func(e *Endpoint) bool {
+		return e.Service == o.by.service.Key
+	})
 }
 
 // Refusal is a rule, or a part of one, that is not served, and why.
@@ -47,7 +184,8 @@ type ServiceReport struct {
 	Reason string
 }
 
-// Rules are what the configuration says of routing. Build only reads them.
+// Rules are what the configuration says of routing. Build only reads them, and
+// takes the same pointer for the same rules.
 type Rules struct {
 	Routes   []config.Route
 	Services map[string]config.Service
@@ -58,8 +196,11 @@ type Rules struct {
 
 // policy is that of a service: its own or the default one.
 func (r *Rules) policy(service string) config.Policy {
-	if s, ok := r.Services[service]; ok {
-		return s.Policy
+	bare, _, _ := strings.Cut(service, "@")
+	for _, name := range []string{service, bare} {
+		if s, ok := r.Services[name]; ok {
+			return s.Policy
+		}
 	}
 	return r.Defaults
 }

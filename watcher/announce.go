@@ -42,10 +42,13 @@ func Announcements(prefix string, tags []string, meta map[string]string) []Annou
 	return out
 }
 
+// maxWeight bounds the usher-weight of an instance.
+const maxWeight = 1e6
+
 // Weight returns weight times what the meta asks for; a value that is no weight
 // counts as 1.
 func Weight(weight float64, meta map[string]string) float64 {
-	if w, err := strconv.ParseFloat(meta[MetaWeight], 64); err == nil && w >= 0 {
+	if w, err := strconv.ParseFloat(meta[MetaWeight], 64); err == nil && w >= 0 && w <= maxWeight {
 		return weight * w
 	}
 	return weight

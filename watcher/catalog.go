@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -30,6 +31,9 @@ func (s Status) String() string {
 		return "maintenance"
 	}
 }
+
+// TakesTraffic says whether an instance of this status is sent requests.
+func (s Status) TakesTraffic() bool { return s <= Warning }
 
 // ParseStatus is the inverse of String; ok is false for any other word.
 func ParseStatus(word string) (s Status, ok bool) {
@@ -112,26 +116,74 @@ type Service struct {
 type Catalog struct {
 	// Version grows by one with each catalog of a Manager.
 	Version uint64
-	// Services are in the order of Key.Compare.
-	Services []*Service
+
+	// services are by name; those of one name are in the order of their registries.
+	services Map[[]*Service]
+}
+
+// NewCatalog returns a catalog of the given services.
+func NewCatalog(version uint64, services ...*Service) *Catalog {
+	return (&Catalog{}).With(version, services...)
+}
+
+// With returns a later catalog in which the given services take the place of those
+// with the same keys.
+func (c *Catalog) With(version uint64, services ...*Service) *Catalog {
+	e := c.services.Edit()
+	for _, s := range services {
+		e.Set(s.Service, withService(e.Get(s.Service), s.Key, s))
+	}
+	return &Catalog{Version: version, services: e.Map()}
+}
+
+// withService returns the services of one name with that of key replaced, or taken
+// out when s is nil.
+func withService(list []*Service, key Key, s *Service) []*Service {
+	i, had := slices.BinarySearchFunc(list, key, func(o *Service, k Key) int { return o.Compare(k) })
+	list = slices.Clone(list)
+	if had {
+		list = slices.Delete(list, i, i+1)
+	}
+	if s == nil {
+		return list
+	}
+	return slices.Insert(list, i, s)
 }
 
 // Find returns the services that name means: those of that name in any registry,
 // or the one given as name@registry. Don't change the result.
 func (c *Catalog) Find(name string) []*Service {
 	name, registry, one := strings.Cut(name, "@")
-	i, _ := slices.BinarySearchFunc(c.Services, name, func(s *Service, n string) int {
-		return cmp.Compare(s.Service, n)
-	})
-	j := i
-	for j < len(c.Services) && c.Services[j].Service == name {
-		if one && c.Services[j].Registry == registry {
-			return c.Services[j : j+1]
+	list := c.services.Get(name)
+	if !one {
+		return list
+	}
+	for i, s := range list {
+		if s.Registry == registry {
+			return list[i : i+1]
 		}
-		j++
 	}
-	if one {
-		return nil
+	return nil
+}
+
+// Services returns all services in the order of Key.Compare.
+func (c *Catalog) Services() []*Service {
+	out := make([]*Service, 0, c.services.Len())
+	for _, list := range c.services.All() {
+		out = append(out, list...)
 	}
-	return c.Services[i:j]
+	slices.SortFunc(out, func(a, b *Service) int { return a.Compare(b.Key) })
+	return out
+}
+
+// Changed goes over the names whose services differ from those of another catalog.
+// It costs little when one came of the other.
+func (c *Catalog) Changed(from *Catalog) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range c.services.Changed(from.services) {
+			if !slices.Equal(c.services.Get(name), from.services.Get(name)) && !yield(name) {
+				return
+			}
+		}
+	}
 }

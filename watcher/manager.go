@@ -38,6 +38,8 @@ type Manager struct {
 
 	mu      sync.Mutex
 	sources map[string]*source
+	// all are the services of all sources, by name.
+	all     *MapEdit[[]*Service]
 	wanted  []string
 	version uint64
 	// since is when, for each registry, the oldest change not handed out yet arrived.
@@ -50,7 +52,7 @@ func NewManager(log *slog.Logger, m *metrics.Discovery) *Manager {
 	return &Manager{
 		log: log, metrics: m, ctx: ctx, cancel: cancel,
 		changed: make(chan struct{}, 1),
-		sources: map[string]*source{}, since: map[string]time.Time{},
+		sources: map[string]*source{}, all: Map[[]*Service]{}.Edit(), since: map[string]time.Time{},
 	}
 }
 
@@ -89,6 +91,9 @@ func (m *Manager) removeMissing(keep []Source) (gone []*source) {
 			continue
 		}
 		delete(m.sources, name)
+		for service := range s.services {
+			m.set(Key{Registry: name, Service: service}, nil)
+		}
 		m.metrics.Forget(name)
 		m.touch(name, time.Time{})
 		gone = append(gone, s)
@@ -157,18 +162,18 @@ func (m *Manager) Next(ctx context.Context) (Change, error) {
 
 func (m *Manager) catalogLocked() *Catalog {
 	m.version++
-	n := 0
-	for _, s := range m.sources {
-		n += len(s.services)
+	return &Catalog{Version: m.version, services: m.all.Map()}
+}
+
+// set puts a service into the next catalog, or takes it out when s is nil. The
+// caller holds m.mu.
+func (m *Manager) set(key Key, s *Service) {
+	list := withService(m.all.Get(key.Service), key, s)
+	if len(list) == 0 {
+		m.all.Delete(key.Service)
+		return
 	}
-	c := &Catalog{Version: m.version, Services: make([]*Service, 0, n)}
-	for _, s := range m.sources {
-		for _, e := range s.services {
-			c.Services = append(c.Services, e.service)
-		}
-	}
-	slices.SortFunc(c.Services, func(a, b *Service) int { return a.Compare(b.Key) })
-	return c
+	m.all.Set(key.Service, list)
 }
 
 // Touch makes Next return a catalog though nothing changed: for a change of the

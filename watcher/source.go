@@ -169,6 +169,7 @@ func (s *source) replace(u Update) {
 		return
 	case len(u.Instances) == 0:
 		delete(s.services, u.Service)
+		s.m.set(Key{Registry: s.Name, Service: u.Service}, nil)
 	default:
 		slices.SortFunc(u.Instances, compareIDs)
 		if had && slices.EqualFunc(old.service.Instances, u.Instances, sameInstance) {
@@ -178,6 +179,7 @@ func (s *source) replace(u Update) {
 		}
 		svc := &Service{Key: Key{Registry: s.Name, Service: u.Service}, Instances: u.Instances}
 		s.services[u.Service] = entry{svc, s.generation}
+		s.m.set(svc.Key, svc)
 	}
 	s.m.metrics.Update(s.Name, "changed")
 	s.m.touch(s.Name, u.Since)
@@ -213,7 +215,12 @@ func (s *source) report(r *Report) {
 // finishSync drops what an earlier run knew and this one did not find.
 func (s *source) finishSync() {
 	before := len(s.services)
-	maps.DeleteFunc(s.services, func(_ string, e entry) bool { return e.generation != s.generation })
+	for name, e := range s.services {
+		if e.generation != s.generation {
+			delete(s.services, name)
+			s.m.set(e.service.Key, nil)
+		}
+	}
 	first := !s.status.Synced
 	s.status.Synced = true
 	if first {

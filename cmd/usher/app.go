@@ -39,8 +39,11 @@ type app struct {
 	running sync.WaitGroup
 	// built is closed after the first table is in use.
 	built chan struct{}
-	// refused are the refusals logged already. It belongs to the build goroutine.
-	refused map[routetable.Refusal]bool
+	// refused are the refusals logged already, rules those of the configuration
+	// rulesFrom. They belong to the build goroutine.
+	refused   map[routetable.Refusal]bool
+	rules     *routetable.Rules
+	rulesFrom *config.Config
 
 	// bindings is closed when the listeners are bound.
 	bindings chan struct{}
@@ -145,9 +148,7 @@ func (a *app) buildTables() {
 func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	begin := time.Now()
 	cfg := a.config.Load()
-	t := routetable.Build(change.Catalog, &routetable.Rules{
-		Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
-	}, a.proxy.Table())
+	t := routetable.Build(change.Catalog, a.rulesOf(cfg), a.proxy.Table())
 	a.health.Adopt(t)
 	a.proxy.Publish(t)
 	now := time.Now()
@@ -164,33 +165,48 @@ func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	return now.Sub(begin)
 }
 
-func (a *app) countTable(cfg *config.Config, t *routetable.Table, at time.Time, took time.Duration) {
-	routes := map[string]int{}
-	for s := routetable.SourceTag; s <= routetable.SourceConfig; s++ {
-		routes[s.String()] = 0
+// rulesOf returns the rules of a configuration, the same pointer for the same one.
+func (a *app) rulesOf(cfg *config.Config) *routetable.Rules {
+	if a.rulesFrom != cfg {
+		a.rulesFrom = cfg
+		a.rules = &routetable.Rules{
+			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
+		}
 	}
-	for _, r := range t.Routes {
-		routes[r.Source.String()]++
+	return a.rules
+}
+
+func (a *app) countTable(cfg *config.Config, t *routetable.Table, at time.Time, took time.Duration) {
+	counts := t.Counts()
+	routes := make(map[string]int, len(counts.Routes))
+	for s, n := range counts.Routes {
+		routes[routetable.Source(s).String()] = n
+	}
+	refused := 0
+	for _, n := range counts.Refused {
+		refused += n
 	}
 	a.metrics.Table.Published(metrics.Built{
-		Version: t.Version, At: at, Took: took, Routes: routes,
-		Refused: len(t.Refused), Conflicts: len(t.Conflicts),
+		Version: t.Version, At: at, Took: took, Routes: routes, Refused: refused, Conflicts: counts.Conflicts,
 	})
-	refused := map[string]int{}
-	for _, r := range t.Refused {
-		refused[r.Service.Registry]++
-	}
 	for _, r := range cfg.Registries {
-		a.metrics.Discovery.Refused(r.Name, refused[r.Name])
+		a.metrics.Discovery.Refused(r.Name, counts.Refused[r.Name])
 	}
 }
 
-// logRefusals logs what a table leaves out, once for each.
+// logRefusals logs what a table leaves out and the last one did not. It is told
+// again when it went and came back.
 func (a *app) logRefusals(t *routetable.Table) {
-	now := make(map[routetable.Refusal]bool, len(t.Refused))
-	for _, r := range t.Refused {
+	news := t.Delta().Refused
+	if len(news) == 0 {
+		return
+	}
+	now := map[routetable.Refusal]bool{}
+	for _, r := range t.Refused() {
 		now[r] = true
-		if !a.refused[r] {
+	}
+	for _, r := range news {
+		if now[r] && !a.refused[r] {
 			a.log.Warn("rule refused; everything else is served", "service", r.Service.String(),
 				"instance", r.Instance, "rule", r.Where, "reason", r.Reason)
 		}
@@ -314,5 +330,5 @@ func (a *app) Details() []string {
 		lines = append(lines, line)
 	}
 	t := a.proxy.Table()
-	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, len(t.Routes), len(t.Refused)))
+	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, len(t.Routes()), len(t.Refused())))
 }

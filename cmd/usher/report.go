@@ -37,8 +37,9 @@ func (a *app) reportStart(cfg *config.Config) {
 // reportServices says how many services there are, how many are routed, and why
 // the others are not.
 func (a *app) reportServices(cfg *config.Config, t *routetable.Table, seen int) {
-	routed, silent := 0, max(0, seen-len(t.Services))
-	skipped := slices.DeleteFunc(slices.Clone(t.Services), func(s routetable.ServiceReport) bool {
+	services := t.Services()
+	routed, silent := 0, max(0, seen-len(services))
+	skipped := slices.DeleteFunc(services, func(s routetable.ServiceReport) bool {
 		if s.Routed {
 			routed++
 		}
@@ -56,7 +57,7 @@ func (a *app) reportServices(cfg *config.Config, t *routetable.Table, seen int) 
 		a.log.Info("services skipped: they announce no route and no route of the configuration names them",
 			"count", silent)
 	}
-	if len(t.Routes) == 0 {
+	if len(t.Routes()) == 0 {
 		a.log.Warn("no route yet: " + hint(cfg))
 	}
 }

@@ -44,7 +44,7 @@ type Exchange struct {
 	// Fields are added to the forwarded head, behind the client's own.
 	Fields []Field
 
-	snapshot *snapshot
+	table    *routetable.Table
 	route    *routetable.Route
 	arm      int
 	cluster  *routetable.Cluster
@@ -98,7 +98,7 @@ func (x *Exchange) Init() { x.query.Header = func(name string) []byte { return x
 func (x *Exchange) Reset() {
 	x.Received, x.Sent, x.Upstream = 0, 0, 0
 	x.Fields = x.Fields[:0]
-	x.snapshot, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
+	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.arm, x.endpoint, x.held = 0, -1, false
 	x.Replayable = false
 	x.pick.Reset()
@@ -107,12 +107,12 @@ func (x *Exchange) Reset() {
 // Begin loads the table and matches the request. Any Reason but None is the
 // answer.
 func (c *Core) Begin(x *Exchange) Reason {
-	x.snapshot = c.snapshot.Load()
+	x.table = c.table.Load()
 	if x.Flags&wire.HasLoop != 0 && c.looped(x) {
 		return Loop
 	}
 	x.fillQuery()
-	x.route = x.snapshot.table.Match(&x.query)
+	x.route = x.table.Match(&x.query)
 	if x.route == nil {
 		return NoRoute
 	}
@@ -194,7 +194,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	e.State.InFlight.Add(1)
 	x.held = true
 	x.attempt = Attempt{
-		Pool: x.snapshot.clusters[x.cluster.Index].pools[i], Fresh: fresh,
+		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
 		Target: x.rewrite(e), Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
 	}
 	return &x.attempt, None
@@ -293,9 +293,9 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 		Listener: x.Listener.Metrics, Shard: x.Shard, Method: metrics.MethodOf(x.Method), Code: code,
 		Reason: reason.sampleIndex(), Duration: duration(took), Received: x.Received, Sent: x.Sent,
 	}
-	series := c.snapshot.Load().unmatched
+	series := c.unmatched
 	if x.route != nil {
-		series = x.snapshot.routes[x.route.Index].series[x.arm][service]
+		series = runtimeOf(x.route).series[x.arm][service]
 	}
 	series.Count(&s)
 	c.metrics.Overhead.Observe(x.Shard, duration(took-x.Upstream))

@@ -17,34 +17,30 @@ import (
 type Core struct {
 	Sweeper *wire.Sweeper
 
-	snapshot atomic.Pointer[snapshot]
-	pools    *upstream.Pools
-	health   *healthcheck.Monitor
-	metrics  *metrics.Downstream
+	table   atomic.Pointer[routetable.Table]
+	pools   *upstream.Pools
+	health  *healthcheck.Monitor
+	metrics *metrics.Downstream
+	// unmatched takes the requests without a route.
+	unmatched *metrics.Route
 	// loopID is what this process signs forwarded requests with (RFC 8586).
 	loopID string
 }
 
-// snapshot is a table and what was resolved for it at publish. It is immutable.
-type snapshot struct {
-	table *routetable.Table
-	// routes and clusters are aligned with those of the table.
-	routes   []routeRuntime
-	clusters []clusterRuntime
-	// unmatched takes the requests without a route.
-	unmatched *metrics.Route
-}
-
-// routeRuntime holds a route's series: for each arm one for each of its services.
+// routeRuntime is a route's Attachment: for each arm the series of each of its
+// services.
 type routeRuntime struct{ series [][]*metrics.Route }
 
-// clusterRuntime holds the pools of a cluster's endpoints.
+// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned.
 type clusterRuntime struct{ pools []*upstream.Pool }
 
 // New returns a Core with an empty table.
 func New(sweeper *wire.Sweeper, pools *upstream.Pools, health *healthcheck.Monitor, m *metrics.Downstream) *Core {
-	c := &Core{Sweeper: sweeper, pools: pools, health: health, metrics: m, loopID: newLoopID()}
-	c.Publish(&routetable.Table{})
+	c := &Core{
+		Sweeper: sweeper, pools: pools, health: health, metrics: m, loopID: newLoopID(),
+		unmatched: m.Acquire("none", "none"),
+	}
+	c.table.Store(routetable.Empty())
 	return c
 }
 
@@ -55,37 +51,70 @@ func newLoopID() string {
 	return "usher-" + hex.EncodeToString(b[:])
 }
 
-// Publish puts t in use: requests that begin from now on see it, whole. Its views
-// must have been written. Pools of endpoints that are in no table any more close
-// when their last request has ended. Publish is called by one goroutine.
+// Publish puts t in use: requests that begin from now on see it, whole. It must
+// have been built from the table in use, and its views must have been written.
+// Pools of endpoints that are in no table any more close when their last request
+// has ended. Publish is called by one goroutine.
 func (c *Core) Publish(t *routetable.Table) {
-	s := &snapshot{
-		table: t, routes: make([]routeRuntime, len(t.Routes)), clusters: make([]clusterRuntime, len(t.Clusters)),
+	d := t.Delta()
+	for _, cl := range d.AddedClusters {
+		cl.Attachment = c.attachCluster(cl)
 	}
-	c.pools.Swap(func(pool func(*routetable.Endpoint) *upstream.Pool) {
-		for i, cl := range t.Clusters {
-			s.clusters[i].pools = make([]*upstream.Pool, len(cl.Endpoints))
-			for j, e := range cl.Endpoints {
-				s.clusters[i].pools[j] = pool(e)
-			}
+	for _, r := range d.AddedRoutes {
+		r.Attachment = c.attachRoute(r)
+	}
+	c.table.Store(t)
+	for _, r := range d.RemovedRoutes {
+		c.detachRoute(r)
+	}
+	for _, cl := range d.RemovedClusters {
+		for _, e := range cl.Endpoints {
+			c.pools.Release(e)
 		}
-		c.metrics.Publish(s.resolve)
-		c.snapshot.Store(s)
-	})
+	}
 }
 
-// resolve looks up the series of every route.
-func (s *snapshot) resolve(series func(route, service string) *metrics.Route) {
-	s.unmatched = series("none", "none")
-	for i, r := range s.table.Routes {
-		s.routes[i].series = make([][]*metrics.Route, len(r.Arms))
-		for j, arm := range r.Arms {
-			for _, service := range arm.Cluster.Services {
-				s.routes[i].series[j] = append(s.routes[i].series[j], series(r.ID, service))
-			}
+func (c *Core) attachCluster(cl *routetable.Cluster) *clusterRuntime {
+	rt := &clusterRuntime{pools: make([]*upstream.Pool, len(cl.Endpoints))}
+	for i, e := range cl.Endpoints {
+		rt.pools[i] = c.pools.Acquire(e)
+	}
+	return rt
+}
+
+func (c *Core) attachRoute(r *routetable.Route) *routeRuntime {
+	rt := &routeRuntime{series: make([][]*metrics.Route, len(r.Arms))}
+	for i, arm := range r.Arms {
+		for _, service := range arm.Cluster.Services {
+			rt.series[i] = append(rt.series[i], c.metrics.Acquire(r.ID, service))
 		}
 	}
+	return rt
+}
+
+func (c *Core) detachRoute(r *routetable.Route) {
+	for _, arm := range runtimeOf(r).series {
+		for _, series := range arm {
+			c.metrics.Release(series)
+		}
+	}
+}
+
+// runtimeOf returns what attachRoute made: every route of a published table has it.
+func runtimeOf(r *routetable.Route) *routeRuntime {
+	return r.Attachment.(*routeRuntime) //nolint:forcetypeassert // nobody else sets it
+}
+
+// poolsOf returns the pools of a cluster of a published table.
+func poolsOf(c *routetable.Cluster) []*upstream.Pool {
+	return c.Attachment.(*clusterRuntime).pools //nolint:forcetypeassert // nobody else sets it
+}
+
+// Cut ends every wait of every request: for clients, for endpoints, for connects.
+func (c *Core) Cut() {
+	c.Sweeper.ExpireAll()
+	c.pools.CancelDials()
 }
 
 // Table returns the table in use.
-func (c *Core) Table() *routetable.Table { return c.snapshot.Load().table }
+func (c *Core) Table() *routetable.Table { return c.table.Load() }

@@ -30,7 +30,7 @@ const (
 	closed
 )
 
-// conn is one client connection. All but state and watch belongs to its goroutine.
+// conn is one client connection. All but state, watch, upstream and gone belongs to its goroutine.
 // The work is nil while the connection is idle.
 type conn struct {
 	server   *Server
@@ -41,6 +41,9 @@ type conn struct {
 	state    atomic.Int32
 	shard    metrics.Shard
 	peer     core.Peer
+	// upstream is the endpoint's connection while it may be aborted by Probe.
+	upstream atomic.Pointer[upstream.Conn]
+	gone     atomic.Bool
 
 	turn turn
 	*work
@@ -51,15 +54,21 @@ type work struct {
 	br   *bufio.Reader
 	out  []byte
 	head wire.Head
-	req  fasthttp.RequestHeader
-	resp fasthttp.ResponseHeader
-	x    core.Exchange
+	// upHead is the head of the response.
+	upHead wire.Head
+	req    fasthttp.RequestHeader
+	resp   fasthttp.ResponseHeader
+	x      core.Exchange
+	// target and host are as the client sent them.
+	target, host []byte
 	// chunks decodes the request's body, upChunks the response's.
 	chunks, upChunks wire.Chunked
 
 	body body
 	up   *upstream.Conn
-	pump pump
+	// attempt is the try whose body is being relayed.
+	attempt *core.Attempt
+	pump    pump
 	// keep says that the connection goes on after this request; sent is the status
 	// whose head has begun to leave, 0 for none.
 	keep bool
@@ -72,6 +81,7 @@ type work struct {
 var works = sync.Pool{New: func() any {
 	w := &work{br: bufio.NewReaderSize(nil, readBuffer), out: make([]byte, 0, readBuffer)}
 	w.req.DisableSpecialHeader()
+	w.resp.SetNoDefaultContentType(true)
 	w.x.Init()
 	w.pump.done = make(chan error, 1)
 	return w
@@ -79,6 +89,30 @@ var works = sync.Pool{New: func() any {
 
 // Expire implements wire.Expirer and ends whatever the connection waits for.
 func (c *conn) Expire() { _ = c.nc.SetDeadline(past) }
+
+// Probe implements wire.Prober: when the client has left while its endpoint is
+// waited for, that wait ends.
+func (c *conn) Probe() {
+	if !wire.Ended(c.raw) {
+		return
+	}
+	if up := c.upstream.Swap(nil); up != nil {
+		c.gone.Store(true)
+		up.Abort()
+	}
+}
+
+// hold lets Probe abort the connection to the endpoint, drop ends that; it returns
+// false when Probe has aborted it.
+func (c *conn) hold(up *upstream.Conn) {
+	c.upstream.Store(up)
+	c.watch.Wait(c.now())
+}
+
+func (c *conn) drop() bool {
+	c.watch.Wait(0)
+	return c.upstream.Swap(nil) != nil
+}
 
 // closeIdle closes the connection if it waits for a request.
 func (c *conn) closeIdle() {
@@ -171,6 +205,7 @@ func (c *conn) begin() {
 	c.body = body{}
 	c.up = nil
 	c.keep, c.sent, c.deadline = false, 0, 0
+	c.gone.Store(false)
 }
 
 // now is the time on the sweeper's clock.

@@ -7,12 +7,16 @@ import (
 
 	"usher/proxy/core"
 	"usher/proxy/upstream"
+	"usher/proxy/wire"
 )
 
 // forward tries endpoints until one answers or the core gives up, and says whether
 // the connection goes on.
 func (c *conn) forward() bool {
 	for {
+		if c.watch.Fired() {
+			return c.fail(core.ClientGone, "") // the connection was cut
+		}
 		a, reason := c.server.core.Next(&c.x)
 		if reason != core.None {
 			return c.fail(reason, "")
@@ -27,6 +31,9 @@ func (c *conn) forward() bool {
 		}
 		if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
 			return c.failBody(cause)
+		}
+		if c.gone.Load() {
+			return c.fail(core.ClientGone, "")
 		}
 		again, reason := c.server.core.Failed(&c.x, err)
 		if !again {
@@ -53,12 +60,14 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 			return uerr
 		}
 		c.up = up
+		c.hold(up)
 		up.Watch.Arm(c.until(begin, a.Policy.Timeout))
 		err := c.converse(a)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, upstream.ErrStale):
+			c.drop()
 			up.Close()
 			c.up = nil
 		default:
@@ -109,8 +118,7 @@ var errStatus = errors.New("status is not one of a final response")
 // relayed.
 func (c *conn) readResponse(up *upstream.Conn) error {
 	for {
-		// The codec makes every error on the first byte an io.EOF: look at it first.
-		if _, err := up.Reader.Peek(1); err != nil {
+		if err := c.scanResponse(up); err != nil {
 			return err
 		}
 		if err := c.resp.Read(up.Reader); err != nil {
@@ -126,6 +134,20 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 			if err := c.relayInterim(); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// scanResponse reads until a whole head is in the buffer, and checks it.
+func (c *conn) scanResponse(up *upstream.Conn) error {
+	c.upHead.Reset()
+	for have := 1; ; have = up.Reader.Buffered() + 1 {
+		if _, err := up.Reader.Peek(have); err != nil {
+			return err
+		}
+		b, _ := up.Reader.Peek(up.Reader.Buffered())
+		if err := c.upHead.ScanResponse(b); !errors.Is(err, wire.ErrMore) {
+			return err
 		}
 	}
 }
@@ -154,6 +176,7 @@ func (c *conn) abandon() (cause error) {
 	if c.pump.started {
 		cause = c.stopPump()
 	}
+	c.drop()
 	c.up.Close()
 	c.up = nil
 	return cause

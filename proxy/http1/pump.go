@@ -70,6 +70,7 @@ func (c *conn) startPump(a *core.Attempt) {
 		case errors.As(err, &ce):
 			up.Abort()
 		case err == nil && !p.headSeen.Load():
+			c.watch.Arm(0)
 			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
 		}
 		p.done <- err
@@ -151,10 +152,14 @@ func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
 
 // sendUp writes b to the endpoint.
 func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
-	if !c.pump.headSeen.Load() {
+	first := !c.pump.headSeen.Load()
+	if first {
 		up.Watch.Arm(c.until(c.now(), idle))
 	}
 	_, err := up.TCP.Write(b)
+	if first && !c.pump.headSeen.Load() {
+		up.Watch.Arm(c.deadline) // the client's next bytes are not the endpoint's to wait for
+	}
 	return err
 }
 
@@ -170,7 +175,7 @@ func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) err
 		left -= n
 		c.pump.sent.Add(uint64(n))
 		if err != nil {
-			if c.watch.Fired() || c.pump.stopped.Load() || !upstream.EOF(err) {
+			if wire.Ended(c.raw) || (c.watch.Fired() && wire.Quiet(c.raw)) {
 				return &clientError{err}
 			}
 			return err
@@ -194,9 +199,7 @@ func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
 	defer chunkBuffers.Put(buf)
 	limit := uint64(c.listener.MaxBodySize)
 	for {
-		if c.br.Buffered() == 0 {
-			c.watch.Arm(c.until(c.now(), idle))
-		}
+		c.watch.Arm(c.until(c.now(), idle))
 		b, err := c.chunks.Next()
 		if errors.Is(err, io.EOF) {
 			return c.sendUp(up, []byte("0\r\n\r\n"), idle)

@@ -120,24 +120,30 @@ func appendField(dst, name, value []byte) []byte {
 	return append(append(dst, value...), "\r\n"...)
 }
 
-// responseNominated returns the value of the response's Connection field when it
-// names fields beside the usual tokens, nil otherwise.
-func (c *conn) responseNominated() []byte {
+// responseNominated returns the values of the response's Connection fields when
+// they name others beside the usual tokens, nil otherwise.
+func (c *conn) responseNominated() [][]byte {
 	v := c.resp.Peek(fasthttp.HeaderConnection)
-	if len(v) == 0 || wire.EqualFold(v, "close") || wire.EqualFold(v, "keep-alive") {
+	if len(v) == 0 {
 		return nil
 	}
-	return v
+	values := c.resp.PeekAll(fasthttp.HeaderConnection)
+	if len(values) == 1 && (wire.EqualFold(v, "keep-alive") || wire.EqualFold(v, "close")) {
+		return nil
+	}
+	return values
 }
 
-// named says whether the list names the field; framing cannot be named away.
-func named(list, name []byte) (yes bool) {
+// named says whether one of the lists names the field; framing cannot be named away.
+func named(lists [][]byte, name []byte) (yes bool) {
 	if string(name) == "Content-Length" {
 		return false
 	}
-	wire.Tokens(list, func(t []byte) {
-		yes = yes || (len(t) == len(name) && equalFold(t, name))
-	})
+	for _, list := range lists {
+		wire.Tokens(list, func(t []byte) {
+			yes = yes || (len(t) == len(name) && equalFold(t, name))
+		})
+	}
 	return yes
 }
 
@@ -178,8 +184,11 @@ func (c *conn) relayBody(a *core.Attempt, from, to framing) core.Reason {
 	}
 }
 
-// flush writes c.out to the client.
+// flush writes c.out to the client, if there is anything in it.
 func (c *conn) flush(a *core.Attempt, now int64) core.Reason {
+	if len(c.out) == 0 {
+		return core.None
+	}
 	c.watch.Arm(c.until(now, a.Policy.IdleTimeout))
 	if err := c.write(c.out); err != nil {
 		return core.ClientGone
@@ -239,27 +248,26 @@ func (c *conn) spliceResponse(a *core.Attempt, n int64) core.Reason {
 		n -= m
 		c.x.Sent += uint64(m)
 		if err != nil || m == 0 {
-			if c.clientLeft(err) {
-				return core.ClientGone
-			}
-			return c.cutReason()
+			return c.spliceReason()
 		}
 	}
 	return core.None
 }
 
-// clientLeft says whether a transfer failed on the client's side. The kernel says
-// EPIPE or ECONNRESET of either; a source that is at its end is no error.
-func (c *conn) clientLeft(err error) bool {
-	if err == nil {
-		return false
+// spliceReason is why a transfer ended early. Its error does not tell the side: the
+// endpoint's is to blame if its connection has ended, or has nothing to give.
+func (c *conn) spliceReason() core.Reason {
+	if !c.gone.Load() && c.up.Dead() || (c.up.Watch.Fired() && c.up.Idle()) {
+		return c.cutReason()
 	}
-	return !c.up.Watch.Fired() || c.watch.Fired()
+	return core.ClientGone
 }
 
 // cutReason is why a response that had begun was cut on the endpoint's side.
 func (c *conn) cutReason() core.Reason {
 	switch {
+	case c.gone.Load():
+		return core.ClientGone
 	case c.up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:
 		return core.TotalTimeout
 	case c.up.Watch.Fired():
@@ -269,47 +277,51 @@ func (c *conn) cutReason() core.Reason {
 	}
 }
 
-// relayChunks relays a chunked body. What is at hand goes out at once; it waits
-// only for the next bytes of the endpoint.
+// BeforeRead implements upstream.Waiter: what is there goes out before a wait for
+// the endpoint.
+func (c *conn) BeforeRead() error {
+	now := c.now()
+	if c.flush(c.attempt, now) != core.None {
+		return errGone
+	}
+	c.up.Watch.Arm(c.until(now, c.attempt.Policy.IdleTimeout))
+	return nil
+}
+
+// brokenReason is why the reading of a body failed.
+func (c *conn) brokenReason(err error) core.Reason {
+	switch {
+	case errors.Is(err, errGone):
+		return core.ClientGone
+	case errors.Is(err, wire.ErrChunk):
+		return core.UpstreamProtocol
+	default:
+		return c.cutReason()
+	}
+}
+
+// relayChunks relays a chunked body. What came before a cut belongs to the client;
+// the end does not follow.
 func (c *conn) relayChunks(a *core.Attempt, to framing) core.Reason {
 	c.upChunks.Reset(c.up.Reader)
+	c.attempt, c.up.Waiter = a, c
 	for {
-		if c.up.Reader.Buffered() == 0 {
-			if reason := c.flushAndArm(a); reason != core.None {
-				return reason
-			}
-		}
 		b, err := c.upChunks.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return c.endChunks(a, to)
 		case err != nil:
-			// What came before the cut belongs to the client; the end does not follow.
-			if reason := c.flush(a, c.now()); reason != core.None {
-				return reason
+			reason := c.brokenReason(err)
+			if reason != core.ClientGone {
+				_ = c.flush(a, c.now()) // the reason is the endpoint's
 			}
-			if errors.Is(err, wire.ErrChunk) {
-				return core.UpstreamProtocol
-			}
-			return c.cutReason()
+			return reason
 		}
 		if reason := c.addData(a, b, to); reason != core.None {
 			return reason
 		}
 		c.upChunks.Advance(len(b))
 	}
-}
-
-// flushAndArm sends what is there before a wait for the endpoint.
-func (c *conn) flushAndArm(a *core.Attempt) core.Reason {
-	now := c.now()
-	if len(c.out) > 0 {
-		if reason := c.flush(a, now); reason != core.None {
-			return reason
-		}
-	}
-	c.up.Watch.Arm(c.until(now, a.Policy.IdleTimeout))
-	return core.None
 }
 
 // addData appends data to c.out in the client's framing, flushing as it fills.
@@ -341,18 +353,15 @@ func (c *conn) endChunks(a *core.Attempt, to framing) core.Reason {
 
 // relayUntilClose relays a body that ends with the connection.
 func (c *conn) relayUntilClose(a *core.Attempt, to framing) core.Reason {
+	c.attempt, c.up.Waiter = a, c
 	br := c.up.Reader
 	for {
-		if br.Buffered() == 0 {
-			if reason := c.flushAndArm(a); reason != core.None {
-				return reason
-			}
-		}
-		if _, err := br.Peek(1); err != nil {
-			if !errors.Is(err, io.EOF) {
-				return c.cutReason()
-			}
+		_, err := br.Peek(1)
+		switch {
+		case errors.Is(err, io.EOF):
 			return c.endChunks(a, to)
+		case err != nil:
+			return c.brokenReason(err)
 		}
 		b, _ := br.Peek(br.Buffered())
 		if reason := c.addData(a, b, to); reason != core.None {
@@ -366,6 +375,7 @@ func (c *conn) relayUntilClose(a *core.Attempt, to framing) core.Reason {
 // another request.
 func (c *conn) finishUpstream(whole bool) {
 	up := c.up
+	whole = c.drop() && whole
 	c.up = nil
 	if c.pump.started {
 		c.up = up

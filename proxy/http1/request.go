@@ -65,13 +65,17 @@ func (c *conn) takeHead() (core.Reason, string) {
 	x.Start = c.now()
 	x.Flags = c.head.Flags
 	x.Method = c.req.Method()
-	t, err := wire.ParseTarget(x.Method, c.req.RequestURI())
+	// A rewrite overwrites the codec's target and Host: what the client asked for is
+	// kept beside them, for the next try.
+	c.target = append(c.target[:0], c.req.RequestURI()...)
+	t, err := wire.ParseTarget(x.Method, c.target)
 	if err != nil {
 		return core.BadRequest, err.Error()
 	}
 	c.body.asterisk = t.Asterisk
 	x.Target = t.Origin
-	x.Host = c.req.Peek("Host")
+	c.host = append(c.host[:0], c.req.Peek("Host")...)
+	x.Host = c.host
 	if t.Authority != nil {
 		x.Host = t.Authority
 		c.req.SetBytesV("Host", t.Authority)

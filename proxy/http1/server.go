@@ -105,7 +105,7 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	}
 	s.each(func(*conn) { cut++ })
 	// A connection's goroutine may wait for its endpoint: end those waits too.
-	s.sweeper.ExpireAll()
+	s.core.Cut()
 	<-done
 	return cut
 }

@@ -30,6 +30,9 @@ type Conn struct {
 	Watch wire.Watch
 	// Reused says that it has served a request before.
 	Reused bool
+	// Waiter, if there is one, is told before each read of a response: what has been
+	// read must not lie about while the next bytes are waited for.
+	Waiter Waiter
 
 	pool *Pool
 	raw  syscall.RawConn
@@ -47,6 +50,9 @@ type Conn struct {
 	// idleSince is when it was put back, on the sweeper's clock.
 	idleSince int64
 }
+
+// Waiter is told before a read that may wait. Its error is the read's.
+type Waiter interface{ BeforeRead() error }
 
 func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
 	raw, err := tcp.SyscallConn()
@@ -74,6 +80,11 @@ func (c *Conn) Send(request []byte) { c.request, c.sent = request, false }
 
 // Read implements io.Reader for Reader.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.Waiter != nil {
+		if err := c.Waiter.BeforeRead(); err != nil {
+			return 0, err
+		}
+	}
 	if len(c.request) == 0 {
 		return c.TCP.Read(p)
 	}
@@ -146,6 +157,7 @@ func (c *Conn) begin() {
 
 // end takes the buffer away.
 func (c *Conn) end() {
+	c.Waiter = nil
 	if c.Reader != nil {
 		c.Reader.Reset(nil)
 		readers.Put(c.Reader)
@@ -163,6 +175,12 @@ func (c *Conn) Close() {
 	_ = c.TCP.Close() // nothing is left to lose
 	c.pool.open.Add(-1)
 }
+
+// Dead says whether the peer has closed or reset the connection.
+func (c *Conn) Dead() bool { return wire.Ended(c.raw) }
+
+// Idle says whether the connection is open and has nothing to read.
+func (c *Conn) Idle() bool { return wire.Quiet(c.raw) }
 
 // Abort ends what another goroutine waits for on the connection; its owner still
 // closes it.

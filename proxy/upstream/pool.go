@@ -25,8 +25,8 @@ type Pool struct {
 	mu      sync.Mutex
 	idle    []*Conn
 	retired bool
-	// generation is the Swap that named the pool last. Guarded by Pools.mu.
-	generation uint64
+	// users counts the clusters that hold the pool. Guarded by Pools.mu.
+	users int
 }
 
 // Get returns a connection: an idle one, unless fresh, else a new one, made within
@@ -58,7 +58,7 @@ func (p *Pool) take() *Conn {
 
 func (p *Pool) dial(timeout time.Duration) (*Conn, *Error) {
 	d := net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
-	nc, err := d.DialContext(p.owner.ctx, "tcp", p.address)
+	nc, err := d.DialContext(p.owner.dialing(), "tcp", p.address)
 	if err != nil {
 		return nil, &Error{Kind: Connect, Err: err}
 	}
@@ -131,9 +131,11 @@ type Pools struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 
-	mu         sync.Mutex
-	generation uint64
-	pools      map[*routetable.State]*Pool
+	mu    sync.Mutex
+	pools map[*routetable.State]*Pool
+	// dials is the context of the connects under way.
+	dials       context.Context
+	cancelDials context.CancelFunc
 }
 
 // NewPools returns empty Pools and starts their goroutine; Close ends it.
@@ -143,38 +145,52 @@ func NewPools(sweeper *wire.Sweeper) *Pools {
 		sweeper: sweeper, ctx: ctx, cancel: cancel, done: make(chan struct{}),
 		pools: map[*routetable.State]*Pool{},
 	}
+	ps.dials, ps.cancelDials = context.WithCancel(ctx)
 	go ps.run()
 	return ps
 }
 
-// Swap calls resolve once with the function that returns the pool of an endpoint.
-// Pools of endpoints that it does not ask for are retired afterwards, so what
-// resolve makes must be in use when it returns. One goroutine calls Swap.
-func (ps *Pools) Swap(resolve func(pool func(*routetable.Endpoint) *Pool)) {
+func (ps *Pools) dialing() context.Context {
 	ps.mu.Lock()
-	ps.generation++
-	resolve(ps.pool)
-	var gone []*Pool
-	for state, p := range ps.pools {
-		if p.generation != ps.generation {
-			delete(ps.pools, state)
-			gone = append(gone, p)
-		}
-	}
-	ps.mu.Unlock()
-	for _, p := range gone {
-		p.retire()
-	}
+	defer ps.mu.Unlock()
+	return ps.dials
 }
 
-func (ps *Pools) pool(e *routetable.Endpoint) *Pool {
+// CancelDials ends the connects under way.
+func (ps *Pools) CancelDials() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.cancelDials()
+	ps.dials, ps.cancelDials = context.WithCancel(ps.ctx)
+}
+
+// Acquire returns the pool of an endpoint for one more user, made at first.
+func (ps *Pools) Acquire(e *routetable.Endpoint) *Pool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	p := ps.pools[e.State]
 	if p == nil {
 		p = &Pool{owner: ps, address: e.Address}
 		ps.pools[e.State] = p
 	}
-	p.generation = ps.generation
+	p.users++
 	return p
+}
+
+// Release takes a user's hold on the endpoint's pool away. Without the last one the
+// pool is retired: its idle connections close at once, the others after use.
+func (ps *Pools) Release(e *routetable.Endpoint) {
+	ps.mu.Lock()
+	p := ps.pools[e.State]
+	p.users--
+	last := p.users == 0
+	if last {
+		delete(ps.pools, e.State)
+	}
+	ps.mu.Unlock()
+	if last {
+		p.retire()
+	}
 }
 
 // Open is the number of connections open, idle ones included.
@@ -219,5 +235,11 @@ func (ps *Pools) expire(then int64) {
 func (ps *Pools) Close() {
 	ps.cancel()
 	<-ps.done
-	ps.Swap(func(func(*routetable.Endpoint) *Pool) {})
+	ps.mu.Lock()
+	pools := ps.pools
+	ps.pools = map[*routetable.State]*Pool{}
+	ps.mu.Unlock()
+	for _, p := range pools {
+		p.retire()
+	}
 }

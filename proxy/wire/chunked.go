@@ -169,10 +169,12 @@ func extensionValue(b []byte) int {
 	}
 	for i := 1; i < len(b); i++ {
 		switch {
-		case b[i] == '\\':
-			i++
 		case b[i] == '"':
 			return i + 1
+		case b[i] == '\\' && i+1 < len(b) && charClass[b[i+1]]&isValue != 0:
+			i++
+		case b[i] == '\\':
+			return 0
 		case charClass[b[i]]&isValue == 0:
 			return 0
 		}

@@ -47,6 +47,25 @@ func RawWrite(fd uintptr, p []byte) (int, error) {
 	}
 }
 
+// Ended says whether the peer of a connection has closed or reset it. It may be
+// called while another goroutine reads.
+func Ended(raw syscall.RawConn) (yes bool) {
+	err := raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+			syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		yes = errno != syscall.EAGAIN && (errno != 0 || n == 0)
+	})
+	return yes || err != nil
+}
+
+// Quiet says whether a connection is open and has nothing to read. It may be called
+// while another goroutine reads.
+func Quiet(raw syscall.RawConn) (yes bool) {
+	err := raw.Control(func(fd uintptr) { yes = RawQuiet(fd) })
+	return yes && err == nil
+}
+
 // RawQuiet says whether a socket is open and has nothing to read.
 func RawQuiet(fd uintptr) bool {
 	var b [1]byte

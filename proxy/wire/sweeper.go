@@ -15,6 +15,16 @@ const Tick = 50 * time.Millisecond
 // for, from the sweeper's goroutine, and must not block.
 type Expirer interface{ Expire() }
 
+// Prober is an Expirer that is asked each Tick, once it has waited for a while,
+// whether what it waits for still makes sense. Probe must not block.
+type Prober interface {
+	Expirer
+	Probe()
+}
+
+// probeAfter is how long a wait lasts before it is probed.
+const probeAfter = 200 * time.Millisecond
+
 // Sweeper enforces the deadlines of many connections. Setting a deadline on a
 // connection is a system call's worth of work; here it is one atomic store, and
 // one goroutine looks at all of them each Tick.
@@ -43,9 +53,11 @@ const fired = -1
 // connection's owner, one goroutine at a time.
 type Watch struct {
 	deadline atomic.Int64
-	target   Expirer
-	shard    *sweepShard
-	index    int
+	// waiting is since when the target, a Prober, is to be probed; 0: it is not.
+	waiting atomic.Int64
+	target  Expirer
+	shard   *sweepShard
+	index   int
 }
 
 // Add puts w, unarmed, under the sweeper's eye until Remove. target is what
@@ -80,6 +92,9 @@ func (w *Watch) Arm(at int64) {
 	}
 }
 
+// Wait has the target, a Prober, probed from some time after now on; 0 ends that.
+func (w *Watch) Wait(now int64) { w.waiting.Store(now) }
+
 // Fired says whether the deadline was enforced: the connection is of no more use.
 func (w *Watch) Fired() bool { return w.deadline.Load() == fired }
 
@@ -112,6 +127,12 @@ func (s *Sweeper) ExpireAll() {
 	}
 }
 
+func probe(target Expirer) {
+	if p, ok := target.(Prober); ok {
+		p.Probe()
+	}
+}
+
 func (s *Sweeper) sweep(now int64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -119,6 +140,9 @@ func (s *Sweeper) sweep(now int64) {
 		for _, w := range sh.watches {
 			if at := w.deadline.Load(); at > 0 && at <= now && w.deadline.CompareAndSwap(at, fired) {
 				w.target.Expire()
+			}
+			if since := w.waiting.Load(); since > 0 && now-since > int64(probeAfter) {
+				probe(w.target)
 			}
 		}
 		sh.mu.Unlock()

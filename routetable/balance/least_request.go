@@ -60,7 +60,8 @@ func (l leastRequest) better(v *routetable.View, a, b int) int {
 	}
 	x, y := l.endpoints[i].State.InFlight.Load(), l.endpoints[j].State.InFlight.Load()
 	if v.Weights != nil {
-		x, y = (x+1)*int64(v.Weights[b]), (y+1)*int64(v.Weights[a])
+		// Without requests in flight the first draw, which was by weight, stands.
+		x, y = x*int64(v.Weights[b]), y*int64(v.Weights[a])
 	}
 	if y < x {
 		return int(j)

@@ -1,0 +1,28 @@
+package healthcheck
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+// An endpoint that cannot be connected to leaves the view until it answers again,
+// or its time is over.
+func ExampleMonitor() {
+	m := New(slog.New(slog.DiscardHandler))
+	table := build(nil, up("a", "b"))
+	m.Adopt(table)
+	cluster := table.Clusters()[0]
+	fmt.Println(usableIn(cluster))
+
+	m.ConnectFailed(cluster.Endpoints[0])
+	m.refresh() // what Run does
+	fmt.Println(usableIn(cluster))
+
+	m.Succeeded(cluster.Endpoints[0])
+	m.refresh()
+	fmt.Println(usableIn(cluster))
+	// Output:
+	// [a b]
+	// [b]
+	// [a b]
+}

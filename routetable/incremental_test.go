@@ -1,0 +1,147 @@
+package routetable
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"usher/watcher"
+)
+
+// A table that came about by any sequence of changes is the one that a fresh build
+// of the last catalog gives, and its routes and clusters are those of the deltas.
+func TestChangesAddUpToAFreshBuild(t *testing.T) {
+	for seed := range uint64(300) {
+		d := draw(rand.New(rand.NewPCG(seed, 9)).IntN)
+		catalog, rules := randomInput(goodRules(d))
+		table := Build(catalog, rules, nil)
+		live := deltaOf(nil, table)
+		for step := range 12 {
+			next, other := randomInput(goodRules(d))
+			if d(4) == 0 {
+				rules = other
+			}
+			services := shuffle(d, catalog.Services(), next.Services())
+			catalog = watcher.NewCatalog(uint64(step), services...)
+			table = Build(catalog, rules, table)
+			live = deltaOf(live, table)
+			if got, want := dump(table), dump(Build(catalog, rules, nil)); got != want {
+				t.Fatalf("seed %d, step %d: got\n%s\nwant\n%s", seed, step, got, want)
+			}
+			checkLive(t, live, table)
+		}
+	}
+}
+
+// shuffle takes some services of one catalog and some of another, one for each key.
+func shuffle(d draw, one, other []*watcher.Service) (out []*watcher.Service) {
+	for _, s := range slices.Concat(one, other) {
+		has := slices.ContainsFunc(out, func(o *watcher.Service) bool { return o.Key == s.Key })
+		if !has && d(3) > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// goodRules draws no rule that is refused: those leave their last good form behind.
+func goodRules(d draw) draw {
+	return func(n int) int {
+		if n == 7 {
+			return d(5)
+		}
+		return d(n)
+	}
+}
+
+// deltaOf applies a table's delta to the routes and clusters that were live.
+func deltaOf(live map[any]bool, t *Table) map[any]bool {
+	now := map[any]bool{}
+	for x := range live {
+		now[x] = true
+	}
+	for _, r := range t.Delta().AddedRoutes {
+		now[r] = true
+	}
+	for _, c := range t.Delta().AddedClusters {
+		now[c] = true
+	}
+	for _, r := range t.Delta().RemovedRoutes {
+		delete(now, r)
+	}
+	for _, c := range t.Delta().RemovedClusters {
+		delete(now, c)
+	}
+	return now
+}
+
+func checkLive(t *testing.T, live map[any]bool, table *Table) {
+	t.Helper()
+	n := len(table.Routes()) + len(table.Clusters())
+	for _, r := range table.Routes() {
+		if !live[r] {
+			t.Fatalf("route %s is in no delta", r.ID)
+		}
+	}
+	for _, c := range table.Clusters() {
+		if !live[c] {
+			t.Fatalf("cluster %s is in no delta", c.Name)
+		}
+	}
+	if len(live) != n {
+		t.Fatalf("the deltas leave %d routes and clusters, the table has %d", len(live), n)
+	}
+	counts := table.Counts()
+	if len(table.Conflicts()) != counts.Conflicts {
+		t.Fatalf("%d conflicts are counted, there are %d", counts.Conflicts, len(table.Conflicts()))
+	}
+	sum := 0
+	for _, n := range counts.Refused {
+		sum += n
+	}
+	if sum != len(table.Refused()) {
+		t.Fatalf("%d refused are counted, there are %d", sum, len(table.Refused()))
+	}
+}
+
+// What does not change is the same pointer in the next table.
+func TestUnchangedIsShared(t *testing.T) {
+	first := Build(catalogOf(service("s", instance("i", "a.com/")), service("t", instance("j", "b.com/"))), rulesOf(), nil)
+	rules := first.rules.Rules
+	second := Build(first.catalog.With(2, service("t", instance("k", "b.com/"))), rules, first)
+	if routeByID(t, first, "a.com/") != routeByID(t, second, "a.com/") {
+		t.Error("a route that did not change was built again")
+	}
+	if routeByID(t, first, "b.com/") == routeByID(t, second, "b.com/") {
+		t.Error("a route that changed is the old one")
+	}
+}
+
+// A refused rule keeps its last good form: by meta key, or in the place of the tag
+// that is gone. It goes with its instance, or when a good rule comes in its place.
+func TestLastGoodRuleStays(t *testing.T) {
+	rules := rulesOf()
+	build := func(previous *Table, in watcher.Instance) *Table {
+		return Build(catalogOf(service("s", in)), rules, previous)
+	}
+	for name, kind := range map[string]string{"tag": "", "meta": "meta "} {
+		t.Run(name, func(t *testing.T) {
+			table := build(nil, instance("i", kind+"a.com/ weight=.5"))
+			table = build(table, instance("i", kind+"a.com/ weight=x"))
+			if len(table.Refused()) != 1 || found(table, hit("a.com/")) != "a.com/" {
+				t.Fatalf("the last good form is not served:\n%s", dump(table))
+			}
+			table = build(table, instance("i", kind+"a.com/ weight=y"))
+			if found(table, hit("a.com/")) != "a.com/" {
+				t.Fatalf("it is not kept twice:\n%s", dump(table))
+			}
+			if other := build(table, instance("other", kind+"a.com/ weight=x")); found(other, hit("a.com/")) != "" {
+				t.Errorf("it outlives its instance:\n%s", dump(other))
+			}
+			table = build(table, instance("i", kind+"b.com/"))
+			if found(table, hit("a.com/")) != "" || found(table, hit("b.com/")) != "b.com/" || len(table.Refused()) > 0 {
+				t.Errorf("it outlives the good rule in its place:\n%s", dump(table))
+			}
+		})
+	}
+}

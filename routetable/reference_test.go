@@ -1,0 +1,300 @@
+package routetable
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"usher/config"
+	"usher/watcher"
+)
+
+// draw returns a number in [0, n): the source of all choices of a random case.
+type draw func(n int) int
+
+func oneOf[T any](d draw, list ...T) T { return list[d(len(list))] }
+
+// referenceMatch finds a route by looking at all of them: of those that take the
+// request the best by host, then by path, then by the rest.
+func referenceMatch(routes []*Route, q *Request) *Route {
+	var best *Route
+	var bestRank []int
+	for _, r := range routes {
+		if !r.accepts(q) || !referencePath(r, string(q.Path)) {
+			continue
+		}
+		for _, h := range r.Hosts {
+			rank := append(hostRank(h, q), pathRank(r)...)
+			if rank[0] == 0 {
+				continue
+			}
+			if c := slices.Compare(rank, bestRank); best == nil || c > 0 || c == 0 && r.ID < best.ID {
+				best, bestRank = r, rank
+			}
+		}
+	}
+	return best
+}
+
+// hostRank says how well a host pattern fits, starting with 0 when it does not.
+func hostRank(pattern string, q *Request) []int {
+	hasPort := len(q.Port) > 0
+	ported := strings.Contains(pattern, ":")
+	switch {
+	case pattern == "":
+		return []int{1, 0, 0, 0, 0}
+	case !strings.Contains(pattern, "*"):
+		if hasPort && pattern == string(q.HostPort) {
+			return []int{4, 0, 0, 0, 0}
+		}
+		if pattern == string(q.Host) {
+			return []int{3, 0, 0, 0, 0}
+		}
+	case globFits(pattern, string(q.Host)), hasPort && ported && globFits(pattern, string(q.HostPort)):
+		literal := len(pattern) - strings.LastIndexByte(pattern, '*') - 1
+		plain := ported || strings.LastIndexByte(pattern, '*') > 0
+		rank := []int{2, literal, 0, len(pattern), 0}
+		if plain {
+			rank[2] = 1
+		}
+		// Of patterns that are equally long the first in the alphabet.
+		for _, c := range pattern {
+			rank[4] = rank[4]*128 + 127 - int(c)
+		}
+		return rank
+	}
+	return []int{0}
+}
+
+// globFits matches a glob by trying everything.
+func globFits(glob, s string) bool {
+	if glob == "" {
+		return s == ""
+	}
+	if glob[0] == '*' {
+		return globFits(glob[1:], s) || s != "" && globFits(glob, s[1:])
+	}
+	return s != "" && glob[0] == s[0] && globFits(glob[1:], s[1:])
+}
+
+func referencePath(r *Route, path string) bool {
+	switch r.PathType {
+	case Prefix:
+		return strings.HasPrefix(path, r.Path)
+	case Exact:
+		return path == r.Path
+	case Glob:
+		return globFits(r.Path, path)
+	default:
+		return regexp.MustCompile(`\A(?:` + r.Path + `)`).MatchString(path)
+	}
+}
+
+// pathRank orders the routes of a host that take a path.
+func pathRank(r *Route) []int {
+	rest := []int{r.Priority, int(r.Source), r.predicates()}
+	switch r.PathType {
+	case Prefix:
+		return append([]int{1, len(r.Path), 0}, rest...)
+	case Exact:
+		return append([]int{1, len(r.Path), 1}, rest...)
+	default:
+		return append([]int{0, r.Priority, len(r.Path)}, rest...)
+	}
+}
+
+// randomHost is a host name, maybe with a port.
+func randomHost(d draw) string {
+	labels := make([]string, 1+d(3))
+	for i := range labels {
+		labels[i] = oneOf(d, "a", "b", "ab", "ba")
+	}
+	return strings.Join(labels, ".") + oneOf(d, "", "", ":81", ":82")
+}
+
+// randomPattern is a host pattern.
+func randomPattern(d draw) string {
+	switch h := randomHost(d); d(8) {
+	case 0:
+		return ""
+	case 1:
+		return "*"
+	case 2, 3:
+		return "*." + h
+	case 4:
+		return "*" + h
+	case 5:
+		at := d(len(h) + 1)
+		name, port, ported := strings.Cut(h, ":")
+		if !ported {
+			return h[:at] + "*" + h[at:]
+		}
+		at = min(at, len(name))
+		return name[:at] + "*" + name[at:] + ":" + oneOf(d, port, "*")
+	default:
+		return h
+	}
+}
+
+func randomPath(d draw) string {
+	var b strings.Builder
+	b.WriteByte('/')
+	for range d(6) {
+		b.WriteByte("aab/"[d(4)])
+	}
+	return b.String()
+}
+
+func randomRoute(d draw, i int) config.Route {
+	m := config.Match{Path: randomPath(d), PathType: oneOf(d, "prefix", "prefix", "prefix", "exact", "glob", "regex")}
+	for range d(3) {
+		m.Hosts = append(m.Hosts, randomPattern(d))
+	}
+	if len(m.Hosts) == 0 || slices.Contains(m.Hosts, "") {
+		m.Hosts = nil
+	}
+	if m.PathType == "glob" {
+		m.Path = strings.Replace(m.Path, oneOf(d, "a", "/a", "b"), "*", 1+d(2))
+	}
+	if m.PathType == "regex" {
+		m.Path = strings.Replace(m.Path, "a", oneOf(d, "[ab]", "a+", "(a|b/)", ".*"), 1)
+	}
+	if d(4) == 0 {
+		m.Listeners = []string{oneOf(d, "web", "internal")}
+	}
+	if d(4) == 0 {
+		m.Methods = []string{oneOf(d, "GET", "POST")}
+	}
+	if d(6) == 0 {
+		m.Headers = map[string]string{"X-A": oneOf(d, "1", "2")}
+	}
+	return config.Route{Name: fmt.Sprintf("r%d", i), Service: "s", Match: m, Priority: oneOf(d, 0, 0, 0, 1, -1)}
+}
+
+func randomTable(d draw) *Table {
+	var routes []config.Route
+	for i := range d(8) {
+		routes = append(routes, randomRoute(d, i))
+	}
+	var services []*watcher.Service
+	for i := range d(4) {
+		var announcements []string
+		for range d(5) {
+			announcements = append(announcements, oneOf(d, "", "meta ")+randomPattern(d)+randomPath(d)+
+				oneOf(d, "", "", "", " listener=web"))
+		}
+		services = append(services, service(fmt.Sprintf("s%d", i), instance(fmt.Sprintf("i%d", i), announcements...)))
+	}
+	return Build(catalogOf(services...), rulesOf(routes...), nil)
+}
+
+func randomRequest(d draw) *Request {
+	q := hit(oneOf(d, "GET ", "POST ") + randomHost(d) + randomPath(d))
+	q.Listener = oneOf(d, "web", "internal")
+	if d(3) == 0 {
+		q = withHeader(q, "X-A", oneOf(d, "1", "2"))
+	}
+	return q
+}
+
+// agrees checks a random table against the reference.
+func agrees(t *testing.T, d draw) {
+	t.Helper()
+	table := randomTable(d)
+	if len(table.Refused()) > 0 {
+		t.Fatalf("refused: %v", table.Refused())
+	}
+	for range 8 {
+		q := randomRequest(d)
+		got, want := table.Match(q), referenceMatch(table.Routes(), q)
+		if got != want {
+			t.Fatalf("%s %s%s on %s: got %v, want %v, of\n%s",
+				q.Method, q.HostPort, q.Path, q.Listener, idOf(got), idOf(want), dump(table))
+		}
+	}
+}
+
+func idOf(r *Route) string {
+	if r == nil {
+		return "none"
+	}
+	return r.ID
+}
+
+// Match finds what looking at all routes finds.
+func TestMatchAgreesWithReference(t *testing.T) {
+	n := 8_000
+	if testing.Short() {
+		n = 1_000
+	}
+	for seed := range uint64(n) {
+		agrees(t, rand.New(rand.NewPCG(seed, 1)).IntN)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// FuzzMatch is the same, with the choices taken from the input.
+func FuzzMatch(f *testing.F) {
+	for seed := range uint64(8) {
+		data := make([]byte, 256)
+		r := rand.New(rand.NewPCG(seed, 2))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		agrees(t, func(n int) int {
+			if len(data) == 0 {
+				return 0
+			}
+			v := int(data[0]) % n
+			data = data[1:]
+			return v
+		})
+	})
+}
+
+// The binary search and the chain of parents visit the prefixes of a path that are
+// there, all of them, longest first.
+func TestPathSetAgreesWithLongestPrefix(t *testing.T) {
+	for seed := range uint64(2_000) {
+		d := draw(rand.New(rand.NewPCG(seed, 3)).IntN)
+		var routes []*Route
+		for i := range 1 + d(40) {
+			routes = append(routes, &Route{ID: fmt.Sprint(i), Path: randomPath(d)})
+		}
+		set := newPathSet(routes)
+		for range 10 {
+			q := &Request{Path: []byte(randomPath(d) + randomPath(d))}
+			var want []string
+			for n := len(q.Path); n > 0; n-- {
+				prefix := string(q.Path[:n])
+				if slices.ContainsFunc(routes, func(r *Route) bool { return r.Path == prefix }) {
+					want = append(want, prefix)
+				}
+			}
+			if got := chain(set, q.Path); !slices.Equal(got, want) {
+				t.Fatalf("seed %d, %s: got %q, want %q", seed, q.Path, got, want)
+			}
+			if r := set.match(q); r == nil != (len(want) == 0) || r != nil && r.Path != want[0] {
+				t.Fatalf("seed %d, %s: got %v, want %q", seed, q.Path, r, want)
+			}
+		}
+	}
+}
+
+// chain lists the prefixes of path that matchLiteral visits.
+func chain(s *pathSet, path []byte) (out []string) {
+	for i := s.index.floor(path); i >= 0; i = s.index.parents[i] {
+		if p := s.index.paths[i]; strings.HasPrefix(string(path), p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,223 @@
+package watcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/metrics"
+	"usher/watcher"
+)
+
+// double is a Discoverer of which the test says what it sends and when it fails.
+type double struct {
+	// feed takes an Update, which is sent, or an error, with which Run returns.
+	feed chan any
+	// lingers is how long Run takes to end after its context.
+	lingers time.Duration
+
+	mu   sync.Mutex
+	runs []time.Time
+}
+
+func newDouble() *double { return &double{feed: make(chan any)} }
+
+// Run implements watcher.Discoverer.
+func (d *double) Run(ctx context.Context, out chan<- watcher.Update) error {
+	d.mu.Lock()
+	d.runs = append(d.runs, time.Now())
+	d.mu.Unlock()
+	for {
+		select {
+		case x := <-d.feed:
+			if err, ok := x.(error); ok {
+				return err
+			}
+			select {
+			case out <- x.(watcher.Update):
+			case <-ctx.Done():
+			}
+		case <-ctx.Done():
+			<-time.After(d.lingers)
+			return ctx.Err()
+		}
+	}
+}
+
+// started returns when each of d's runs began.
+func (d *double) started() []time.Time {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.runs)
+}
+
+// source makes d a Source.
+func (d *double) source(name string, spec any) watcher.Source {
+	return watcher.Source{
+		Name: name, Spec: spec, StartTimeout: 10 * time.Second,
+		New: func() (watcher.Discoverer, error) { return d, nil },
+	}
+}
+
+// wanting is a double that is a Wanter, too.
+type wanting struct {
+	*double
+	wants chan []string
+}
+
+func newWanting() *wanting { return &wanting{newDouble(), make(chan []string, 16)} }
+
+// Want implements watcher.Wanter.
+func (d *wanting) Want(services []string) { d.wants <- services }
+
+func (d *wanting) source(name string, spec any) watcher.Source {
+	s := d.double.source(name, spec)
+	s.New = func() (watcher.Discoverer, error) { return d, nil }
+	return s
+}
+
+// gated is a double whose Want blocks while the gate is shut.
+type gated struct {
+	*double
+	shut atomic.Bool
+	gate chan struct{}
+}
+
+// Want implements watcher.Wanter.
+func (d *gated) Want([]string) {
+	if d.shut.Load() {
+		<-d.gate
+	}
+}
+
+// bench is a Manager in a synctest bubble and what the tests do with it.
+type bench struct {
+	*watcher.Manager
+	t       *testing.T
+	metrics *metrics.Set
+	version uint64
+}
+
+// inBubble runs a test of a Manager with a clock of its own.
+func inBubble(t *testing.T, f func(b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		set := metrics.New("test", nil)
+		b := &bench{watcher.NewManager(slog.New(slog.DiscardHandler), set.Discovery), t, set, 0}
+		defer b.Close()
+		f(b)
+	})
+}
+
+// send makes the double send updates, and waits until they are merged.
+func (b *bench) send(d *double, updates ...watcher.Update) {
+	for _, u := range updates {
+		d.feed <- u
+	}
+	synctest.Wait()
+}
+
+// fail makes the double's run end with an error.
+func (b *bench) fail(d *double, err error) {
+	d.feed <- err
+	synctest.Wait()
+}
+
+// next returns the catalog that is ready, nil for none, and since when it is.
+func (b *bench) next() (*watcher.Catalog, map[string]time.Time) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Nanosecond)
+	defer cancel()
+	change, err := b.Next(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, nil
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if c := change.Catalog; c.Version != b.version+1 {
+		b.t.Errorf("version %d after %d", c.Version, b.version)
+	}
+	b.version = change.Catalog.Version
+	return change.Catalog, change.Since
+}
+
+// want fails unless a new catalog is there and holds these lines.
+func (b *bench) want(lines ...string) {
+	b.t.Helper()
+	c, _ := b.next()
+	if c == nil {
+		b.t.Fatalf("nothing new, want %q", lines)
+	}
+	if got := dump(c); !slices.Equal(got, lines) {
+		b.t.Fatalf("got  %q\nwant %q", got, lines)
+	}
+}
+
+// wantNothing fails if a new catalog is there.
+func (b *bench) wantNothing() {
+	b.t.Helper()
+	if c, _ := b.next(); c != nil {
+		b.t.Fatalf("a catalog without a change: %q", dump(c))
+	}
+}
+
+// gauge returns the value of a discovery gauge of a registry; ok is false when
+// there is no such series.
+func (b *bench) gauge(name, registry string) (value float64, ok bool) {
+	b.t.Helper()
+	families, err := b.metrics.Gatherer().Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "usher_discovery_"+name && m.GetLabel()[0].GetValue() == registry {
+				return m.GetGauge().GetValue(), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// dump writes a catalog, a line a service: name@registry and its instances.
+func dump(c *watcher.Catalog) []string {
+	lines := make([]string, 0, len(c.Services()))
+	for _, s := range c.Services() {
+		lines = append(lines, s.String()+instances(s.Instances))
+	}
+	return lines
+}
+
+func instances(list []watcher.Instance) string {
+	var b strings.Builder
+	for _, in := range list {
+		fmt.Fprintf(&b, " %s=%s", in.ID, in.Address)
+	}
+	return b.String()
+}
+
+// update is an Update of a service with these instances, written id=address.
+func update(service string, list ...string) watcher.Update {
+	u := watcher.Update{Service: service}
+	for _, text := range list {
+		id, address, _ := strings.Cut(text, "=")
+		u.Instances = append(u.Instances, watcher.Instance{ID: id, Address: address, Weight: 1})
+	}
+	return u
+}
+
+func synced() watcher.Update { return watcher.Update{Report: &watcher.Report{Synced: true}} }
+
+func failed(err error) watcher.Update {
+	return watcher.Update{Report: &watcher.Report{Err: err, Reason: "test"}}
+}
