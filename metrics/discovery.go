@@ -93,16 +93,19 @@ func (d *Discovery) Watches(registry string, n int) {
 	}
 }
 
+// Reset counts an index that went backwards.
+func (d *Discovery) Reset(registry string) { d.resets.WithLabelValues(registry).Inc() }
+
+// Error counts a failed query of one service; the registry is not down for it.
+func (d *Discovery) Error(registry, reason string) { d.errors.WithLabelValues(registry, reason).Inc() }
+
 // Answered notes an answer of the registry at t. An index of 0 is not shown.
-func (d *Discovery) Answered(registry string, t time.Time, index uint64, reset bool) {
+func (d *Discovery) Answered(registry string, t time.Time, index uint64) {
 	d.up.WithLabelValues(registry).Set(1)
 	d.stale.WithLabelValues(registry).Set(0)
 	d.lastSync.WithLabelValues(registry).Set(float64(t.UnixMilli()) / 1e3)
 	if index > 0 {
 		d.index.WithLabelValues(registry).Set(float64(index))
-	}
-	if reset {
-		d.resets.WithLabelValues(registry).Inc()
 	}
 }
 

@@ -34,7 +34,8 @@ func used() *Set {
 	s.Discovery.Track("consul")
 	s.Discovery.Update("consul", "changed")
 	s.Discovery.Watches("consul", 3)
-	s.Discovery.Answered("consul", at, 42, true)
+	s.Discovery.Answered("consul", at, 42)
+	s.Discovery.Reset("consul")
 	s.Discovery.Refused("consul", 2)
 	s.Discovery.Propagated("consul", 3*time.Millisecond)
 	s.Discovery.Filtered("consul", true)
@@ -158,8 +159,9 @@ func TestDiscovery(t *testing.T) {
 	d.Track("a")
 	d.Track("b")
 	at := time.Unix(1_700_000_000, 250e6)
-	d.Answered("a", at, 42, false)
-	d.Answered("b", at, 0, true)
+	d.Answered("a", at, 42)
+	d.Answered("b", at, 0)
+	d.Reset("b")
 	d.Watches("a", 5)
 	d.Watches("a", 0)
 	d.Watches("a", -2)
@@ -203,7 +205,7 @@ func TestDiscovery(t *testing.T) {
 		`usher_discovery_propagation_seconds_sum{registry="a"}`:             0.02,
 		`usher_discovery_propagation_seconds_sum{registry="b"}`:             0,
 	})
-	d.Answered("b", at, 0, false)
+	d.Answered("b", at, 0)
 	got = scrape(t, s.Handler())
 	if got[`usher_discovery_up{registry="b"}`] != 1 || got[`usher_discovery_stale{registry="b"}`] != 0 {
 		t.Error("an answer after a failure is not shown")

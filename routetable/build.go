@@ -77,11 +77,11 @@ func (b *builder) readServices() {
 		now := b.table.catalog.Find(name)
 		for _, s := range b.previous.catalog.Find(name) {
 			if !slices.ContainsFunc(now, func(n *watcher.Service) bool { return n.Key == s.Key }) {
-				b.readService(s.Key.String(), nil)
+				b.readService(s.String(), nil)
 			}
 		}
 		for _, s := range now {
-			b.readService(s.Key.String(), s)
+			b.readService(s.String(), s)
 		}
 	}
 }
@@ -267,7 +267,7 @@ func (b *builder) buildWhole(name string) {
 	bare, _, _ := strings.Cut(name, "@")
 	c := &Cluster{Name: name, Services: []string{bare}}
 	for _, s := range b.table.catalog.Find(name) {
-		a := b.services.Get(s.Key.String())
+		a := b.services.Get(s.String())
 		for i := range s.Instances {
 			c.Endpoints = append(c.Endpoints, a.endpoint(i, s.Instances[i].Weight, nil, 0))
 		}

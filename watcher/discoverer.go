@@ -47,19 +47,22 @@ type Update struct {
 type Report struct {
 	// Synced says that everything the registry holds has been sent.
 	Synced bool
-	// Err is the failure that was met, nil when the registry answered. Reason is one
-	// word for it, for metrics.
-	Err    error
-	Reason string
+	// Alive says that the registry as a whole answered: what is known of it is fresh.
+	Alive bool
+	// Err is the failure that was met, nil for none. Reason is one word for it, for
+	// metrics. Partial says that it concerns one service, not the registry.
+	Err     error
+	Reason  string
+	Partial bool
 	// Contact describes what was reached: for Consul its leader. Empty: unchanged.
 	Contact string
-	// Index is the registry's index, 0 when unchanged. Reset says that it went
+	// Index is the registry's index, 0 when unchanged. Reset says that one went
 	// backwards.
 	Index uint64
 	Reset bool
-	// Seen is the number of services the registry holds, watched or not; 0 when
-	// unchanged.
-	Seen int
+	// Seen is the number of services the registry holds, watched or not; nil when this
+	// answer does not tell. It counts with Alive.
+	Seen *int
 	// Filtered says whether the registry left something out of its answer for want of
 	// rights; nil: this answer does not tell.
 	Filtered *bool

@@ -216,7 +216,15 @@ func update(service string, list ...string) watcher.Update {
 	return u
 }
 
-func synced() watcher.Update { return watcher.Update{Report: &watcher.Report{Synced: true}} }
+func synced() watcher.Update { return alive(watcher.Report{Synced: true}) }
+
+// alive is a report of a registry that is well.
+func alive(r watcher.Report) watcher.Update {
+	r.Alive = true
+	return watcher.Update{Report: &r}
+}
+
+func seen(n int) *int { return &n }
 
 func failed(err error) watcher.Update {
 	return watcher.Update{Report: &watcher.Report{Err: err, Reason: "test"}}

@@ -113,6 +113,10 @@ func (m *Manager) startOrKeep(spec Source) (replaced *source) {
 		s.services = old.services
 		s.generation = old.generation + 1
 	}
+	if old != nil {
+		m.metrics.Watches(spec.Name, -old.watches)
+		old.watches = 0
+	}
 	m.sources[spec.Name] = s
 	s.start()
 	return old

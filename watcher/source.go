@@ -30,6 +30,8 @@ type source struct {
 	generation int
 	wanter     Wanter
 	status     SourceStatus
+	// watches are those the running discoverer told of.
+	watches int
 	// failedSince is when the errors in status.Err began.
 	failedSince time.Time
 }
@@ -130,7 +132,18 @@ func (s *source) runOnce() error {
 	for u := range out {
 		s.take(u)
 	}
+	s.endWatches()
 	return <-end
+}
+
+// endWatches takes back the watches of a run that is over.
+func (s *source) endWatches() {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.m.sources[s.Name] == s {
+		s.m.metrics.Watches(s.Name, -s.watches)
+	}
+	s.watches = 0
 }
 
 // adopt begins a generation: what this discoverer does not send until it is
@@ -186,16 +199,33 @@ func (s *source) replace(u Update) {
 }
 
 func (s *source) report(r *Report) {
+	s.watches += r.Watches
 	s.m.metrics.Watches(s.Name, r.Watches)
 	if r.Contact != "" {
 		s.status.Contact = r.Contact
 	}
-	if r.Seen > 0 {
-		s.status.Seen = r.Seen
-	}
-	if r.Err != nil {
+	switch {
+	case r.Err != nil && r.Partial:
+		s.m.metrics.Error(s.Name, r.Reason)
+		return
+	case r.Err != nil:
 		s.failed(r.Reason, r.Err)
 		return
+	case r.Alive:
+		s.answered(r)
+	}
+	if r.Reset {
+		s.m.metrics.Reset(s.Name)
+	}
+	if r.Synced {
+		s.finishSync()
+	}
+}
+
+// answered notes that the registry as a whole is well.
+func (s *source) answered(r *Report) {
+	if r.Seen != nil {
+		s.status.Seen = *r.Seen
 	}
 	if s.status.Err != nil {
 		after := time.Since(s.failedSince).Round(time.Second)
@@ -203,12 +233,9 @@ func (s *source) report(r *Report) {
 	}
 	s.status.Err = nil
 	s.status.LastContact = time.Now()
-	s.m.metrics.Answered(s.Name, s.status.LastContact, r.Index, r.Reset)
+	s.m.metrics.Answered(s.Name, s.status.LastContact, r.Index)
 	if r.Filtered != nil {
 		s.m.metrics.Filtered(s.Name, *r.Filtered)
-	}
-	if r.Synced {
-		s.finishSync()
 	}
 }
 
@@ -235,7 +262,9 @@ func (s *source) finishSync() {
 func (s *source) fail(reason string, err error) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	s.failed(reason, err)
+	if s.m.sources[s.Name] == s {
+		s.failed(reason, err)
+	}
 }
 
 // failed notes an error and logs the first of a row. The caller holds m.mu.

@@ -20,11 +20,11 @@ func TestStatuses(t *testing.T) {
 		}
 		check("at the start", "a: not synced yet")
 		b.send(d, update("web", "1=a:1"),
-			watcher.Update{Report: &watcher.Report{Synced: true, Seen: 3, Contact: "here"}})
+			alive(watcher.Report{Synced: true, Seen: seen(3), Contact: "here"}))
 		check("synced", "a: 3 services, 1 watched")
 		b.send(d, failed(errDown))
 		check("failed", "a: stale: the registry is down")
-		b.send(d, watcher.Update{Report: &watcher.Report{}})
+		b.send(d, alive(watcher.Report{}))
 		check("well again", "a: 3 services, 1 watched")
 		if s := b.Statuses()[0]; !s.Synced || s.Contact != "here" || !s.LastContact.Equal(time.Now()) {
 			t.Errorf("got %+v", s)
@@ -55,7 +55,7 @@ func TestGauges(t *testing.T) {
 			}
 		}
 		check("up", 0)
-		b.send(d, watcher.Update{Report: &watcher.Report{Index: 7, Watches: 2}})
+		b.send(d, alive(watcher.Report{Index: 7, Watches: 2}))
 		check("up", 1)
 		check("index", 7)
 		check("watches", 2)
@@ -74,7 +74,6 @@ func TestGauges(t *testing.T) {
 // TestWatchesEnd: the watches of a run that is over have ended with it; only those
 // of the new one are counted.
 func TestWatchesEnd(t *testing.T) {
-	t.Skip("bug: nothing takes back the watches of a run that is over, so the gauge grows with each reload")
 	watches := watcher.Update{Report: &watcher.Report{Watches: 5}}
 	for name, again := range map[string]func(b *bench, d *double) *double{
 		"the run failed": func(b *bench, d *double) *double {
@@ -104,7 +103,6 @@ func TestWatchesEnd(t *testing.T) {
 // TestFailureOfARemovedSource: a source that fails between its removal and its end
 // does not come back into the metrics.
 func TestFailureOfARemovedSource(t *testing.T) {
-	t.Skip("bug: source.fail does not look whether the source is still the Manager's, as take does")
 	inBubble(t, func(b *bench) {
 		gone, other := newDouble(), &gated{double: newDouble(), gate: make(chan struct{})}
 		kept := other.source("kept", 1)
@@ -130,12 +128,11 @@ func TestFailureOfARemovedSource(t *testing.T) {
 
 // TestLastServiceGone: a registry that holds nothing any more says so.
 func TestLastServiceGone(t *testing.T) {
-	t.Skip("bug: 0 means unchanged, so the last service is never seen to go")
 	inBubble(t, func(b *bench) {
 		d := newDouble()
 		b.Apply([]watcher.Source{d.source("a", 1)}, nil)
-		b.send(d, watcher.Update{Report: &watcher.Report{Synced: true, Seen: 1}})
-		b.send(d, watcher.Update{Report: &watcher.Report{Synced: true, Seen: 0}})
+		b.send(d, alive(watcher.Report{Synced: true, Seen: seen(1)}))
+		b.send(d, alive(watcher.Report{Synced: true, Seen: seen(0)}))
 		if s := b.Statuses()[0]; s.Seen != 0 {
 			t.Errorf("%d services seen, want 0", s.Seen)
 		}

@@ -330,5 +330,6 @@ func (a *app) Details() []string {
 		lines = append(lines, line)
 	}
 	t := a.proxy.Table()
-	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, len(t.Routes()), len(t.Refused())))
+	routes, refused := len(t.Routes()), len(t.Refused())
+	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, routes, refused))
 }

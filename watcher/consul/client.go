@@ -27,8 +27,9 @@ const (
 	plainDeadline    = 5 * time.Second
 )
 
-// newClient makes the client of an agent.
-func newClient(c config.Consul) (*api.Client, error) {
+// newClient makes the client of an agent. The transport's idle connections are for
+// the caller to close.
+func newClient(c config.Consul) (*api.Client, *http.Transport, error) {
 	conf := api.DefaultConfig()
 	conf.Address, conf.Scheme = strings.TrimPrefix(c.Address, "http://"), "http"
 	if rest, ok := strings.CutPrefix(c.Address, "https://"); ok {
@@ -40,12 +41,13 @@ func newClient(c config.Consul) (*api.Client, error) {
 		Address: c.TLS.ServerName, CAFile: c.TLS.CAFile, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile,
 		InsecureSkipVerify: c.TLS.InsecureSkipVerify,
 	}
-	conf.Transport = transport()
+	t := transport()
+	conf.Transport = t
 	client, err := api.NewClient(conf)
 	if err != nil {
-		return nil, fmt.Errorf("%w: consul %s: %w", watcher.ErrInvalid, c.Address, err)
+		return nil, nil, fmt.Errorf("%w: consul %s: %w", watcher.ErrInvalid, c.Address, err)
 	}
-	return client, nil
+	return client, t, nil
 }
 
 // transport keeps one connection for each blocking query: the default of a few

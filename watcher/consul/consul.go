@@ -3,7 +3,9 @@ package consul
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -25,6 +27,10 @@ type Registry struct {
 	conf   config.Consul
 	log    *slog.Logger
 	client *api.Client
+	// transport is the client's.
+	transport *http.Transport
+	// seed is that of the sums of checks.
+	seed maphash.Seed
 	// reads bounds the plain reads under way.
 	reads chan struct{}
 
@@ -37,13 +43,13 @@ type Registry struct {
 // New returns a Registry of the agent that conf describes. It connects to nothing
 // yet.
 func New(conf config.Consul, log *slog.Logger) (*Registry, error) {
-	client, err := newClient(conf)
+	client, transport, err := newClient(conf)
 	if err != nil {
 		return nil, err
 	}
 	return &Registry{
-		conf: conf, log: log, client: client,
-		reads: make(chan struct{}, firstReads), asked: make(chan struct{}, 1),
+		conf: conf, log: log, client: client, transport: transport,
+		seed: maphash.MakeSeed(), reads: make(chan struct{}, firstReads), asked: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -63,6 +69,7 @@ func (r *Registry) Run(ctx context.Context, out chan<- watcher.Update) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := newCoordinator(ctx, r, out)
+	defer r.transport.CloseIdleConnections()
 	defer c.running.Wait()
 	defer cancel()
 	c.running.Go(func() { r.watchTags(ctx, c) })
@@ -82,18 +89,17 @@ func (r *Registry) probeLeader(ctx context.Context, c *coordinator) {
 		q, cancel := context.WithTimeout(ctx, plainDeadline)
 		leader, err := r.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(q))
 		cancel()
-		rep := &watcher.Report{Contact: leader}
+		if ctx.Err() != nil {
+			return
+		}
+		rep := &watcher.Report{Contact: leader, Alive: err == nil && leader != ""}
 		switch {
 		case err != nil:
 			rep.Err, rep.Reason = err, reason(err)
 		case leader == "":
 			rep.Err, rep.Reason = errNoLeader, "no_leader"
 		}
-		select {
-		case c.reports <- rep:
-		case <-ctx.Done():
-			return
-		}
+		c.tell(ctx, rep)
 		if !sleep(ctx, probeEvery) {
 			return
 		}

@@ -31,12 +31,10 @@ type coordinator struct {
 
 	// last holds the answer of each list; its names are nil until it came.
 	last [2]list
-	seen int
 	// limit bounds own, the number of services with a query of their own.
 	limit, own int
 	services   map[string]*service
-	// sums are the states of all checks by service, nil until they came.
-	sums    checkSums
+	// sharing says that the shared query runs.
 	sharing bool
 	synced  bool
 }
@@ -60,9 +58,12 @@ type list struct {
 // result is an answer of one service's watcher, or its failure.
 type result struct {
 	name string
+	// of is the watched service, which may have been dropped since.
+	of *service
 	// once says that it comes from a single read.
 	once      bool
 	instances []watcher.Instance
+	sums      checkSums
 	since     time.Time
 	err       error
 	report    watcher.Report
@@ -72,13 +73,15 @@ type result struct {
 type service struct {
 	// cancel ends its own query; nil when it shares one.
 	cancel context.CancelFunc
-	// answered says that a result or an error has come; announces that the last
-	// result held a rule.
-	answered, announces bool
+	// answered says that a result or an error has come, known that a result has;
+	// announces that the last result held a rule.
+	answered, known, announces bool
 	// reading says that a single read is under way, dirty that another one must
-	// follow it, failed that the last one failed.
-	reading, dirty, failed bool
-	readAt                 time.Time
+	// follow it, stale that one is due, failed that the last one failed.
+	reading, dirty, stale, failed bool
+	readAt                        time.Time
+	// sums are those of the last result.
+	sums checkSums
 }
 
 func newCoordinator(ctx context.Context, r *Registry, out chan<- watcher.Update) *coordinator {
@@ -94,7 +97,7 @@ func newCoordinator(ctx context.Context, r *Registry, out chan<- watcher.Update)
 }
 
 func (c *coordinator) run() {
-	refresh := time.NewTicker(time.Second)
+	refresh := time.NewTicker(refreshTick)
 	defer refresh.Stop()
 	for {
 		select {
@@ -129,13 +132,12 @@ func (c *coordinator) takeList(l list) {
 	if l.report.Err == nil {
 		before := c.last[l.from].names
 		c.last[l.from] = l
-		if l.from == byTags {
-			c.seen = l.seen
-		}
 		c.reconcile()
 		c.rereadChanged(before, l.names)
 	}
-	l.report.Seen = c.seen
+	if l.from == byTags && l.report.Err == nil {
+		l.report.Seen = &l.seen
+	}
 	c.send(watcher.Update{Report: &l.report})
 }
 
@@ -182,7 +184,7 @@ func (c *coordinator) start(name string) {
 	} else {
 		c.watchShared(name)
 	}
-	c.send(watcher.Update{Report: &watcher.Report{Watches: 1, Seen: c.seen}})
+	c.send(watcher.Update{Report: &watcher.Report{Watches: 1}})
 }
 
 // watchAlone gives a service a query of its own.
@@ -190,13 +192,13 @@ func (c *coordinator) watchAlone(name string, s *service) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.cancel = cancel
 	c.own++
-	c.running.Go(func() { c.watchService(ctx, c, name) })
+	c.running.Go(func() { c.watchService(ctx, c, name, s) })
 }
 
 // takeResult passes a service's answer on.
 func (c *coordinator) takeResult(r result) {
 	s := c.services[r.name]
-	if s == nil {
+	if s == nil || s != r.of {
 		return // it was dropped meanwhile
 	}
 	s.answered = true
@@ -210,6 +212,7 @@ func (c *coordinator) takeResult(r result) {
 		c.send(watcher.Update{Report: &r.report})
 		return
 	}
+	s.known, s.sums = true, r.sums
 	s.announces = slices.ContainsFunc(r.instances, func(in watcher.Instance) bool {
 		return len(in.Announcements) > 0
 	})
@@ -220,7 +223,7 @@ func (c *coordinator) takeResult(r result) {
 // dropIdle ends the watching of a service that nobody names any more and that, by
 // its own watcher's word, announces nothing.
 func (c *coordinator) dropIdle(name string, s *service) {
-	if c.wants(name) || !s.answered || s.announces {
+	if c.wants(name) || !s.known || s.announces {
 		return
 	}
 	if s.cancel != nil {
@@ -228,7 +231,7 @@ func (c *coordinator) dropIdle(name string, s *service) {
 		c.own--
 	}
 	delete(c.services, name)
-	c.send(watcher.Update{Service: name, Since: time.Now(), Report: &watcher.Report{Watches: -1, Seen: c.seen}})
+	c.send(watcher.Update{Service: name, Since: time.Now(), Report: &watcher.Report{Watches: -1}})
 }
 
 // finishSync tells, once, that everything there is has been sent.
@@ -242,5 +245,5 @@ func (c *coordinator) finishSync() {
 		}
 	}
 	c.synced = true
-	c.send(watcher.Update{Report: &watcher.Report{Synced: true, Seen: c.seen}})
+	c.send(watcher.Update{Report: &watcher.Report{Synced: true}})
 }

@@ -20,10 +20,11 @@ type Found struct {
 // Probe asks an agent once what a Registry would ask it, to find out before a
 // start whether it can.
 func Probe(ctx context.Context, conf config.Consul) (Found, error) {
-	client, err := newClient(conf)
+	client, transport, err := newClient(conf)
 	if err != nil {
 		return Found{}, err
 	}
+	defer transport.CloseIdleConnections()
 	opts := (&api.QueryOptions{}).WithContext(ctx)
 	leader, err := client.Status().LeaderWithQueryOptions(opts)
 	if err != nil {

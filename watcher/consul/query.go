@@ -11,7 +11,7 @@ import (
 )
 
 // metaFilter selects, at the agent, the services whose meta announces a route.
-const metaFilter = `"` + watcher.MetaRoute + `" in ServiceMeta`
+const metaFilter = `"` + watcher.MetaRoute + `" in ServiceMeta or "` + watcher.MetaRoute + `-2" in ServiceMeta`
 
 // The pause after a failed query: decorrelated jitter between these, for ever.
 const (
@@ -93,7 +93,12 @@ func (r *Registry) watchList(
 	for {
 		l, apply := r.readList(ctx, f, filter, keep)
 		l.from = from
-		if apply || l.report.Err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if !apply && l.report.Err == nil {
+			c.tell(ctx, &watcher.Report{Reset: l.report.Reset})
+		} else {
 			select {
 			case c.lists <- l:
 			case <-ctx.Done():
@@ -103,6 +108,14 @@ func (r *Registry) watchList(
 		if !next(ctx, f, l.report.Err) {
 			return
 		}
+	}
+}
+
+// tell has a report sent.
+func (c *coordinator) tell(ctx context.Context, rep *watcher.Report) {
+	select {
+	case c.reports <- rep:
+	case <-ctx.Done():
 	}
 }
 
@@ -126,7 +139,9 @@ func (r *Registry) readList(
 		return l, false
 	}
 	apply, reset := f.answered(meta.LastIndex)
-	l.report = watcher.Report{Index: meta.LastIndex, Reset: reset, Filtered: &meta.ResultsFilteredByACLs}
+	l.report = watcher.Report{
+		Alive: true, Index: meta.LastIndex, Reset: reset, Filtered: &meta.ResultsFilteredByACLs,
+	}
 	l.seen = len(services)
 	if _, self := services["consul"]; self {
 		l.seen-- // Consul's own service is nobody's to route
@@ -151,11 +166,17 @@ func sumTags(tags []string) uint64 {
 }
 
 // watchService follows the health of one service until ctx ends.
-func (r *Registry) watchService(ctx context.Context, c *coordinator, name string) {
+func (r *Registry) watchService(ctx context.Context, c *coordinator, name string, s *service) {
 	f := newFollower()
 	for {
 		res, apply := r.readService(ctx, f, name)
-		if apply || res.err != nil {
+		res.of = s
+		if ctx.Err() != nil {
+			return
+		}
+		if !apply && res.err == nil {
+			c.tell(ctx, &watcher.Report{Reset: res.report.Reset})
+		} else {
 			select {
 			case c.results <- res:
 			case <-ctx.Done():
@@ -186,11 +207,14 @@ func (r *Registry) readService(ctx context.Context, f *follower, name string) (r
 	res.since = time.Now()
 	if err != nil {
 		res.err = err
-		res.report = watcher.Report{Err: err, Reason: reason(err)}
+		res.report = watcher.Report{Err: err, Reason: reason(err), Partial: true}
 		return res, false
 	}
 	apply, reset := f.answered(meta.LastIndex)
 	res.report = watcher.Report{Reset: reset}
 	res.instances = instancesOf(entries, r.conf.TagPrefix)
+	if opts.WaitIndex == 0 { // a single read, or the first of many
+		res.sums = r.sumEntries(entries)
+	}
 	return res, apply
 }

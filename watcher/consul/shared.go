@@ -18,8 +18,12 @@ const (
 	sharedEvery = 500 * time.Millisecond
 	// refreshEvery is when a service is read again though nothing was heard of it.
 	refreshEvery = 30 * time.Second
-	// refreshAtOnce bounds the reads that a tick of the refresh starts.
-	refreshAtOnce = 100
+	// refreshTick is how often it is looked which services are due, refreshAtOnce
+	// bounds the reads that starts: 200 a second.
+	refreshTick   = 100 * time.Millisecond
+	refreshAtOnce = 20
+	// failedEvery is when a failed read is tried again.
+	failedEvery = time.Second
 	// leastOwn is what a refusing agent cannot push the own queries below.
 	leastOwn = 8
 )
@@ -28,8 +32,10 @@ const (
 // refused.
 const tooManyConns = "http_429"
 
-// checkSums holds a sum of the check states of each service; "" are the nodes' own.
-type checkSums map[string]uint64
+// checkSums are sums of the states of checks, of each service and of each node's
+// own. They are taken of the state of all checks and, to compare, of each service
+// that is read: a state is compared with a state, so that none is missed between.
+type checkSums struct{ services, nodes map[string]uint64 }
 
 // watchShared adds a service to those that share a query.
 func (c *coordinator) watchShared(name string) {
@@ -53,10 +59,10 @@ func (c *coordinator) reread(name string) {
 		s.dirty = true
 		return
 	}
-	s.reading, s.dirty = true, false
+	s.reading, s.dirty, s.stale = true, false, false
 	c.running.Go(func() {
 		res, _ := c.readService(c.ctx, newFollower(), name)
-		res.once = true
+		res.once, res.of = true, s
 		select {
 		case c.results <- res:
 		case <-c.ctx.Done():
@@ -72,37 +78,63 @@ func (c *coordinator) endRead(r result, s *service) {
 	}
 }
 
-// rereadChanged reads the shared services again that a list names with other tags
-// than before, or no more.
+// rereadChanged reads the shared services again that a list names otherwise than
+// before. A list that woke up and shows no difference hides one (another address, a
+// weight): then all are due.
 func (c *coordinator) rereadChanged(before, now map[string]uint64) {
+	same := true
 	for name, sum := range before {
 		if later, ok := now[name]; !ok || later != sum {
+			same = false
 			c.reread(name)
 		}
 	}
+	for name := range now {
+		if _, ok := before[name]; !ok && before != nil {
+			same = false
+			c.reread(name)
+		}
+	}
+	if same && before != nil {
+		c.markStale()
+	}
 }
 
-// takeChecks reads the shared services again whose checks changed. A node's own
-// check concerns every service on it: all are read.
+// markStale makes every shared service due.
+func (c *coordinator) markStale() {
+	for _, s := range c.services {
+		s.stale = s.cancel == nil
+	}
+}
+
+// takeChecks reads the shared services again whose checks are not as they were read.
 func (c *coordinator) takeChecks(sums checkSums) {
-	before := c.sums
-	c.sums = sums
-	if before == nil {
-		return
-	}
-	all := before[""] != sums[""]
-	for name := range c.services {
-		if all || before[name] != sums[name] {
+	for name, s := range c.services {
+		if s.cancel == nil && s.known && s.differs(name, sums) {
 			c.reread(name)
 		}
 	}
 }
 
-// refresh reads the services again whose last read failed or is long ago.
+// differs says whether the checks of a service, or of its nodes, differ from what
+// was read of it.
+func (s *service) differs(name string, now checkSums) bool {
+	if s.sums.services[name] != now.services[name] {
+		return true
+	}
+	for node, sum := range s.sums.nodes {
+		if now.nodes[node] != sum {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh reads the services again that are due.
 func (c *coordinator) refresh(now time.Time) {
 	started := 0
 	for name, s := range c.services {
-		if s.cancel != nil || s.reading || (!s.failed && now.Sub(s.readAt) < refreshEvery) {
+		if s.cancel != nil || s.reading || !s.due(now) {
 			continue
 		}
 		if started++; started > refreshAtOnce {
@@ -110,6 +142,12 @@ func (c *coordinator) refresh(now time.Time) {
 		}
 		c.reread(name)
 	}
+}
+
+// due says whether a shared service is to be read again.
+func (s *service) due(now time.Time) bool {
+	age := now.Sub(s.readAt)
+	return (s.failed && age >= failedEvery) || (!s.failed && s.stale) || age >= refreshEvery
 }
 
 // shareMore halves the own queries when the agent refuses connections.
@@ -139,10 +177,9 @@ func (c *coordinator) shareMore(name string, s *service) {
 // their own.
 func (r *Registry) watchChecks(ctx context.Context, c *coordinator) {
 	f := newFollower()
-	seed := maphash.MakeSeed()
 	for {
 		begin := time.Now()
-		sums, apply, err := r.readChecks(ctx, f, seed)
+		sums, apply, err := r.readChecks(ctx, f)
 		if err == nil && apply {
 			select {
 			case c.checks <- sums:
@@ -156,29 +193,53 @@ func (r *Registry) watchChecks(ctx context.Context, c *coordinator) {
 	}
 }
 
-func (r *Registry) readChecks(ctx context.Context, f *follower, seed maphash.Seed) (checkSums, bool, error) {
+func (r *Registry) readChecks(ctx context.Context, f *follower) (checkSums, bool, error) {
 	opts, cancel := blocking(ctx, f.index)
 	defer cancel()
 	checks, meta, err := r.client.Health().State(api.HealthAny, opts)
 	if err != nil {
-		return nil, false, err
+		return checkSums{}, false, err
 	}
 	apply, _ := f.answered(meta.LastIndex)
-	return sumChecks(checks, seed), apply, nil
+	return r.sumChecks(checks), apply, nil
 }
 
-// sumChecks adds up, for each service, a hash of each of its checks and its state;
-// the order in which they are listed does not matter.
-func sumChecks(checks api.HealthChecks, seed maphash.Seed) checkSums {
-	sums := checkSums{}
+// sumChecks adds up a hash of each check and its state; the order in which they are
+// listed does not matter.
+func (r *Registry) sumChecks(checks api.HealthChecks) checkSums {
+	sums := checkSums{map[string]uint64{}, map[string]uint64{}}
 	for _, c := range checks {
-		var h maphash.Hash
-		h.SetSeed(seed)
-		for _, part := range []string{c.Node, c.ServiceID, c.CheckID, c.Status} {
-			_, _ = h.WriteString(part) // never fails
-			_ = h.WriteByte(0)
+		if c.ServiceID != "" {
+			sums.services[c.ServiceName] += r.hashCheck(c)
+		} else {
+			sums.nodes[c.Node] += r.hashCheck(c)
 		}
-		sums[c.ServiceName] += h.Sum64()
 	}
 	return sums
+}
+
+// sumEntries is sumChecks of what was read of one service. Each instance lists the
+// checks of its node.
+func (r *Registry) sumEntries(entries []*api.ServiceEntry) checkSums {
+	var checks api.HealthChecks
+	nodes := map[string]bool{}
+	for _, e := range entries {
+		for _, c := range e.Checks {
+			if c.ServiceID != "" || !nodes[c.Node] {
+				checks = append(checks, c)
+			}
+		}
+		nodes[e.Node.Node] = true
+	}
+	return r.sumChecks(checks)
+}
+
+func (r *Registry) hashCheck(c *api.HealthCheck) uint64 {
+	var h maphash.Hash
+	h.SetSeed(r.seed)
+	for _, part := range []string{c.Node, c.ServiceID, c.CheckID, c.Status} {
+		_, _ = h.WriteString(part) // never fails
+		_ = h.WriteByte(0)
+	}
+	return h.Sum64()
 }

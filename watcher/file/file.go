@@ -72,8 +72,9 @@ func (r *Registry) read(ctx context.Context, out chan<- watcher.Update, known ma
 	for name := range now {
 		known[name] = true
 	}
+	seen := len(catalog.Services)
 	return send(ctx, out, watcher.Update{Report: &watcher.Report{
-		Synced: true, Contact: r.path, Seen: len(catalog.Services),
+		Synced: true, Alive: true, Contact: r.path, Seen: &seen,
 	}})
 }
 
