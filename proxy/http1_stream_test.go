@@ -26,9 +26,10 @@ func TestEarlyResponse(t *testing.T) {
 				origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 					c.Head()
 					c.Reply("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-					if !closes {
-						c.Gone()
+					if closes { // in order: a reset could overtake the answer
+						_ = c.CloseWrite()
 					}
+					c.Gone()
 				})
 				u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 				c := u.Dial()
@@ -304,4 +305,33 @@ func TestSteadyUpload(t *testing.T) {
 	}
 	c.Send("0\r\n\r\n")
 	c.OK("POST", "ok")
+}
+
+// An upload does not cost the connection, however soon the answer comes.
+func TestUploadsKeepTheConnection(t *testing.T) {
+	t.Parallel()
+	known(t)
+	origin := proxytest.Answering(t, proxytest.OK)
+	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
+	for _, tc := range []struct{ name, request string }{
+		{"chunked", post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")},
+		{"length", post("Content-Length: 20000\r\n", strings.Repeat("x", 20000))},
+	} {
+		closed := 0
+		c := u.Dial()
+		for range 300 {
+			c.Send("%s", tc.request)
+			r := c.Read("POST")
+			if r.StatusCode != 200 || r.Err != nil {
+				t.Fatalf("%s: got %d (%v)", tc.name, r.StatusCode, r.Err)
+			}
+			if r.Close {
+				closed++
+				c = u.Dial()
+			}
+		}
+		if closed > 0 {
+			t.Errorf("%s: %d of 300 uploads cost their connection", tc.name, closed)
+		}
+	}
 }

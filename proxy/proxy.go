@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"usher/config"
@@ -31,8 +33,9 @@ type Proxy struct {
 	listeners map[string]*listener
 	draining  bool
 	// retired are the servers of listeners that were removed or changed, until their
-	// connections have ended.
-	retired sync.WaitGroup
+	// connections have ended; retiring counts the goroutines that wait for them.
+	retired  map[server]bool
+	retiring sync.WaitGroup
 }
 
 // New returns a Proxy with an empty table and no listeners.
@@ -42,7 +45,8 @@ func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Proxy{
 		core: core.New(sweeper, pools, health, m), pools: pools, metrics: m, log: log,
-		ctx: ctx, cancel: cancel, swept: make(chan struct{}), listeners: map[string]*listener{},
+		ctx: ctx, cancel: cancel, swept: make(chan struct{}),
+		listeners: map[string]*listener{}, retired: map[server]bool{},
 	}
 	go func() {
 		defer close(p.swept)
@@ -78,14 +82,14 @@ func (p *Proxy) Listen(want []config.Listener) error {
 			continue
 		}
 		if l := p.listeners[c.Address]; !l.sameSettings(c) {
-			p.retire(l.replace(c, p.newServer(c, l)))
+			p.retire(l.replace(c, p.newServer(c, l)), server.Finish)
 		}
 	}
 	for address, l := range p.listeners {
 		if !keep[address] {
 			delete(p.listeners, address)
 			l.close()
-			p.retire(l.server.Load())
+			p.retire(l.server.Load(), func(s server, ctx context.Context) { s.Shutdown(ctx) })
 		}
 	}
 	return nil
@@ -141,15 +145,18 @@ func (p *Proxy) Drain() {
 // and waits for them. When ctx ends it cuts those left and returns their number.
 func (p *Proxy) Shutdown(ctx context.Context) (cut int) {
 	p.mu.Lock()
-	listeners := p.listeners
+	servers := slices.Collect(maps.Keys(p.retired))
+	for _, l := range p.listeners {
+		l.close()
+		servers = append(servers, l.server.Load())
+	}
 	p.listeners = map[string]*listener{}
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	for _, l := range listeners {
-		l.close()
+	for _, s := range servers {
 		wg.Go(func() {
-			n := l.server.Load().Shutdown(ctx)
+			n := s.Shutdown(ctx)
 			mu.Lock()
 			cut += n
 			mu.Unlock()
@@ -163,13 +170,19 @@ func (p *Proxy) Shutdown(ctx context.Context) (cut int) {
 func (p *Proxy) Close() {
 	p.cancel()
 	p.Shutdown(p.ctx)
-	p.retired.Wait()
+	p.retiring.Wait()
 	p.pools.Close()
 	<-p.swept
 }
 
-// retire lets a server that takes no new connections finish, in the background,
-// until the proxy closes.
-func (p *Proxy) retire(s server) {
-	p.retired.Go(func() { s.Shutdown(p.ctx) })
+// retire ends a server that takes no new connections, in the background. The caller
+// holds p.mu.
+func (p *Proxy) retire(s server, end func(server, context.Context)) {
+	p.retired[s] = true
+	p.retiring.Go(func() {
+		end(s, p.ctx)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.retired, s)
+	})
 }

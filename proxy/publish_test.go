@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -222,4 +224,57 @@ func TestEjection(t *testing.T) {
 			t.Errorf("got %d %v", r.StatusCode, r.Header)
 		}
 	}
+}
+
+// A listener's settings change each millisecond while clients come: none is lost.
+func TestListenStorm(t *testing.T) {
+	t.Parallel()
+	known(t)
+	origin := proxytest.Answering(t, proxytest.OK)
+	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	var served, changes atomic.Int64
+	address := u.Addr()
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := once(address); err != nil {
+					t.Error(err)
+				}
+				served.Add(1)
+			}
+		})
+	}
+	wg.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			<-tick.C
+			u.Listen(config.Listener{MaxBodySize: config.Size(1000 + i)})
+			changes.Add(1)
+		}
+	})
+	wg.Wait()
+	if served.Load() < 100 || changes.Load() < 100 {
+		t.Errorf("%d requests beside %d changes prove nothing", served.Load(), changes.Load())
+	}
+}
+
+// once sends one request on a connection of its own.
+func once(address string) error {
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(proxytest.Patience))
+	if _, err := io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		return err
+	}
+	if got, err := bufio.NewReader(nc).ReadString('\n'); got != "HTTP/1.1 200 OK\r\n" {
+		return fmt.Errorf("got %q (%w)", got, err)
+	}
+	return nil
 }

@@ -274,7 +274,7 @@ func TestResetInResponse(t *testing.T) {
 				c.Request()
 				c.Reply("%s", tc.answer)
 				waitFor(t, seen)
-				reset(c)
+				c.Reset()
 			})
 			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 			c := u.Dial()
@@ -299,12 +299,6 @@ func waitFor[T any](t *testing.T, event <-chan T) {
 	case <-event:
 	case <-t.Context().Done():
 	}
-}
-
-// reset closes an origin's connection with a reset.
-func reset(c *proxytest.Conn) {
-	_ = c.Conn.(interface{ SetLinger(sec int) error }).SetLinger(0)
-	c.Close()
 }
 
 // A body that ends with the connection is whole when the connection ends in order.

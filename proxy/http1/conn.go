@@ -54,6 +54,10 @@ type work struct {
 	br   *bufio.Reader
 	out  []byte
 	head wire.Head
+	// timed says that the deadline of the head being read is set.
+	timed bool
+	// serving says that a request has begun that has not been recorded.
+	serving bool
 	// upHead is the head of the response.
 	upHead wire.Head
 	req    fasthttp.RequestHeader
@@ -167,10 +171,20 @@ func (c *conn) recover() {
 	c.server.log.Error("panic while serving a request", "panic", v, "stack", string(debug.Stack()))
 	c.turn.within = false
 	_ = c.abandon() // the request fails already
+	if !c.serving {
+		return
+	}
+	c.keep = false
 	if c.sent == 0 {
-		c.keep = false
 		c.answer(core.Internal, "")
 	}
+	c.end(core.Internal)
+}
+
+// end records the request.
+func (c *conn) end(reason core.Reason) {
+	c.serving = false
+	c.server.core.End(&c.x, c.sent, reason, c.now())
 }
 
 // handle serves the request whose head is scanned (err is nil) or refused, and
@@ -199,6 +213,7 @@ func (c *conn) handle(err error) bool {
 
 // begin makes the work ready for a request.
 func (c *conn) begin() {
+	c.timed, c.serving, c.turn.blank = false, true, 0
 	c.x.Reset()
 	c.x.Listener, c.x.Peer, c.x.Shard, c.x.Head = c.listener, &c.peer, c.shard, &c.req
 	c.x.Method, c.x.Target, c.x.Host, c.x.Flags = nil, nil, nil, 0

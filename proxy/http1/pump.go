@@ -32,6 +32,9 @@ type pump struct {
 	// headSeen says that the response has begun, so that its deadline is no longer
 	// the pump's to set.
 	headSeen atomic.Bool
+	// last says that the last of the body is being written, failed that it was not
+	// sent whole.
+	last, failed atomic.Bool
 	// stopped says that the pump was told to end.
 	stopped atomic.Bool
 	done    chan error
@@ -60,11 +63,14 @@ func (c *conn) startPump(a *core.Attempt) {
 	p.started = true
 	p.headSeen.Store(false)
 	p.stopped.Store(false)
+	p.last.Store(false)
+	p.failed.Store(false)
 	p.sent.Store(0)
 	c.up.Watch.Arm(c.deadline)
 	up := c.up
 	go func() {
 		err := c.sendBody(up, a)
+		p.failed.Store(err != nil)
 		var ce *clientError
 		switch {
 		case errors.As(err, &ce):
@@ -129,6 +135,7 @@ func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
 		if err != nil {
 			return &clientError{err}
 		}
+		c.pump.last.Store(int64(len(b)) == left)
 		if err := c.sendUp(up, b, idle); err != nil {
 			return err
 		}
@@ -171,6 +178,7 @@ func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) err
 		if !c.pump.headSeen.Load() {
 			up.Watch.Arm(at)
 		}
+		c.pump.last.Store(left <= spliceStep)
 		n, err := transfer(up.TCP, c.nc, min(left, spliceStep))
 		left -= n
 		c.pump.sent.Add(uint64(n))
@@ -202,6 +210,7 @@ func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		c.watch.Arm(c.until(c.now(), idle))
 		b, err := c.chunks.Next()
 		if errors.Is(err, io.EOF) {
+			c.pump.last.Store(true)
 			return c.sendUp(up, []byte("0\r\n\r\n"), idle)
 		}
 		if err != nil {

@@ -42,8 +42,11 @@ func (c *conn) relay(a *core.Attempt) bool {
 	c.sent = c.resp.StatusCode()
 	reason := c.relayBody(a, from, to)
 	c.finishUpstream(reason == core.None)
-	end := c.now()
-	c.server.core.End(&c.x, c.sent, reason, end)
+	if reason != core.None && to == byClose {
+		// Nothing but a reset tells this client that the body is not whole.
+		_ = c.nc.SetLinger(0)
+	}
+	c.end(reason)
 	return c.finish(reason == core.None)
 }
 
@@ -62,10 +65,11 @@ func (c *conn) responseFraming() framing {
 	}
 }
 
-// bodyGone says whether the request's body is sent already, giving it no time:
-// only then is the connection of use after the response.
+// bodyGone says whether the request's body has been sent, or its last piece is being
+// written: an answer may come before the pump hears that its write is done. Only
+// then is the connection of use after the response.
 func (c *conn) bodyGone() bool {
-	return !c.pump.started || len(c.pump.done) > 0
+	return !c.pump.started || (c.pump.last.Load() && !c.pump.failed.Load())
 }
 
 // appendHead appends the response's head as it goes to the client.

@@ -36,7 +36,7 @@ func (c *conn) fail(reason core.Reason, why string) bool {
 	if reason != core.ClientGone {
 		c.answer(reason, why)
 	}
-	c.server.core.End(&c.x, c.sent, reason, c.now())
+	c.end(reason)
 	return c.finish(true)
 }
 
@@ -89,7 +89,7 @@ func (c *conn) answerOptions() bool {
 	c.sent = fasthttp.StatusOK
 	c.out = appendStatusLine(c.out[:0], c.sent, nil)
 	c.appendOwn(0, "")
-	c.server.core.End(&c.x, c.sent, core.None, c.now())
+	c.end(core.None)
 	return c.finish(true)
 }
 

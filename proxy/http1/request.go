@@ -20,11 +20,11 @@ var (
 // readHead reads until a whole head is in the buffer and scanned. It goes on where
 // it stopped when the last call ended with errAgain.
 func (c *conn) readHead() error {
-	for blank := 0; ; {
+	for {
 		b, _ := c.br.Peek(c.br.Buffered())
-		if c.head.Fresh() && blank < maxBlankLines && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
+		if c.head.Fresh() && c.turn.blank < maxBlankLines && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
 			_, _ = c.br.Discard(2)
-			blank++
+			c.turn.blank++
 			continue
 		}
 		err := c.head.ScanRequest(b)
@@ -50,9 +50,15 @@ func (c *conn) readMore(n int) error {
 	case err != nil:
 		return errGone
 	case n == 0:
-		c.watch.Arm(c.listener.HeaderDeadline(c.now()))
+		c.armHead()
 	}
 	return nil
+}
+
+// armHead sets the deadline of the head that has begun.
+func (c *conn) armHead() {
+	c.timed = true
+	c.watch.Arm(c.listener.HeaderDeadline(c.now()))
 }
 
 // takeHead hands the scanned head to the codec and fills the exchange.

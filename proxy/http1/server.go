@@ -25,10 +25,11 @@ type Server struct {
 	// after it, ends idle connections too.
 	draining, closing atomic.Bool
 	shard             atomic.Uint32
-	running           sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	// empty is closed when the last connection has ended; nil when nobody waits.
+	empty chan struct{}
 }
 
 // NewServer returns a Server without connections.
@@ -52,10 +53,7 @@ func (s *Server) Serve(nc *net.TCPConn) {
 		_ = nc.Close() // refused: there is nothing to say
 		return
 	}
-	go func() {
-		defer s.running.Done()
-		c.serve()
-	}()
+	go c.serve()
 }
 
 func (s *Server) add(c *conn) bool {
@@ -65,7 +63,6 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.running.Add(1)
 	s.sweeper.Add(&c.watch, c)
 	s.listener.Metrics.Connections.Add(c.shard, 1)
 	s.listener.Metrics.Open.Inc(c.shard)
@@ -76,8 +73,12 @@ func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
 	s.mu.Lock()
 	delete(s.conns, c)
-	s.mu.Unlock()
 	s.listener.Metrics.Open.Dec(c.shard)
+	if len(s.conns) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+	s.mu.Unlock()
 }
 
 // Drain makes every response from now on say Connection: close.
@@ -93,11 +94,7 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.Drain()
 	s.closing.Store(true)
 	s.each(func(c *conn) { c.closeIdle() })
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
+	done := s.ended()
 	select {
 	case <-done:
 		return 0
@@ -108,6 +105,32 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.core.Cut()
 	<-done
 	return cut
+}
+
+// Finish makes each response the last of its connection and waits until all have
+// ended by themselves; idle ones are left alone until their next request. It ends
+// early with ctx.
+func (s *Server) Finish(ctx context.Context) {
+	s.Drain()
+	select {
+	case <-s.ended():
+	case <-ctx.Done():
+	}
+}
+
+// ended returns a channel that is closed when no connection is left.
+func (s *Server) ended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	done := s.empty
+	if len(s.conns) == 0 {
+		close(s.empty)
+		s.empty = nil
+	}
+	return done
 }
 
 func (s *Server) each(f func(*conn)) {

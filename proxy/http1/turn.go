@@ -26,6 +26,8 @@ type turn struct {
 	ready bool
 	// served counts the requests of the connection, up to a few.
 	served uint8
+	// blank counts the empty lines before a head.
+	blank int
 	// refused is what the head at hand is refused for; end says that the connection
 	// is over; leave that the request must be served outside of the callback.
 	refused    error
@@ -154,7 +156,10 @@ func (c *conn) wholeBody() bool {
 // two sees the other.
 func (c *conn) mayWait() (leave bool) {
 	if c.br.Buffered() > 0 {
-		return false // within a head: its deadline is set
+		if !c.timed { // its beginning came with the last request
+			c.armHead()
+		}
+		return false
 	}
 	c.release()
 	c.watch.Arm(c.listener.IdleDeadline(c.now()))

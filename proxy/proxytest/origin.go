@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,6 +147,15 @@ func (c *Conn) Taken() string {
 	return s
 }
 
+// CloseWrite ends what the origin says.
+func (c *Conn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() } //nolint:forcetypeassert // it is TCP
+
+// Reset closes the connection with a reset.
+func (c *Conn) Reset() {
+	_ = c.Conn.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // it is TCP
+	c.Close()
+}
+
 // Reply writes raw bytes to usher and says whether that went well.
 func (c *Conn) Reply(format string, args ...any) bool {
 	s := format
@@ -232,28 +240,23 @@ func Answering(tb testing.TB, answer string) *Origin {
 	})
 }
 
-// Nowhere is an address that refuses connections.
+// Nowhere is an address that refuses connections, and nobody else's until the test
+// ends.
 func Nowhere(tb testing.TB) string {
 	tb.Helper()
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
+	_, address := bound(tb)
+	return address
 }
 
-// Deaf is an address whose connections are neither taken nor refused: its queue is
-// full.
-func Deaf(tb testing.TB) string {
+// bound binds a socket that does not listen.
+func bound(tb testing.TB) (fd int, address string) {
 	tb.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = unix.Close(fd) })
-	err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0))
-	if err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		tb.Fatal(err)
 	}
 	sa, err := unix.Getsockname(fd)
@@ -261,7 +264,17 @@ func Deaf(tb testing.TB) string {
 	if err != nil || !ok {
 		tb.Fatalf("%T: %v", sa, err)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", in.Port)
+	return fd, fmt.Sprintf("127.0.0.1:%d", in.Port)
+}
+
+// Deaf is an address whose connections are neither taken nor refused: its queue is
+// full.
+func Deaf(tb testing.TB) string {
+	tb.Helper()
+	fd, address := bound(tb)
+	if err := unix.Listen(fd, 0); err != nil {
+		tb.Fatal(err)
+	}
 	for range 8 {
 		nc, err := (&net.Dialer{Timeout: 50 * time.Millisecond}).DialContext(tb.Context(), "tcp", address)
 		if err != nil {

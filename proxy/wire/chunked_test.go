@@ -87,9 +87,6 @@ func TestChunked(t *testing.T) {
 		{"trailers too long", "0\r\n" + strings.Repeat("A: b\r\n", 2000), "", "*", "", wire.ErrChunk},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.name == "NUL escaped in a quoted string" {
-				t.Skip("bug: extensionValue does not look at the byte behind a backslash")
-			}
 			data, trailers, left, err := decode(strings.NewReader(tc.body), 4096)
 			if data != tc.data || !errors.Is(err, tc.err) || tc.err == nil && left != tc.left {
 				t.Errorf("got %q, %v, left %q; want %q, %v, left %q", data, err, left, tc.data, tc.err, tc.left)
