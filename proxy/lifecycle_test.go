@@ -244,6 +244,7 @@ func TestListenFinishesRequests(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
+			known(t)
 			h := hold(t)
 			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(h.Addr)})
 			c := u.Dial()

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// The pause before a failed discoverer starts again: decorrelated jitter between
-// these bounds, for ever.
+// FirstPause is how long to wait after a first failure, maxPause the longest. Trying
+// again never ends.
 const (
-	minRestart = 100 * time.Millisecond
-	maxRestart = 10 * time.Second
+	FirstPause = 100 * time.Millisecond
+	maxPause   = 10 * time.Second
 )
 
 // source is one running registry.
@@ -95,7 +95,7 @@ func (s *source) want(services []string) {
 
 // run keeps a discoverer running until the source is stopped.
 func (s *source) run() {
-	pause := minRestart
+	pause := FirstPause
 	for s.ctx.Err() == nil {
 		begin := time.Now()
 		err := s.runOnce()
@@ -105,13 +105,13 @@ func (s *source) run() {
 		if err != nil {
 			s.fail("run", err)
 		}
-		if time.Since(begin) > maxRestart {
-			pause = minRestart
+		if time.Since(begin) > maxPause {
+			pause = FirstPause
 		}
-		if !sleep(s.ctx, pause) {
+		if !Sleep(s.ctx, pause) {
 			return
 		}
-		pause = nextPause(pause)
+		pause = NextPause(pause)
 	}
 }
 
@@ -277,7 +277,8 @@ func (s *source) failed(reason string, err error) {
 	s.m.metrics.Failed(s.Name, reason)
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits for d and returns false if ctx ends first.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -288,10 +289,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// nextPause is decorrelated jitter: between the least pause and three times the
-// last one.
-func nextPause(last time.Duration) time.Duration {
-	return min(maxRestart, minRestart+rand.N(3*last-minRestart))
+// NextPause is how long to wait after another failure: decorrelated jitter, between
+// FirstPause and three times the last pause, at most ten seconds.
+func NextPause(last time.Duration) time.Duration {
+	return min(maxPause, FirstPause+rand.N(3*last-FirstPause))
 }
 
 func compareIDs(a, b Instance) int { return cmp.Compare(a.ID, b.ID) }

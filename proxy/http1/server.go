@@ -84,9 +84,6 @@ func (s *Server) remove(c *conn) {
 // Drain makes every response from now on say Connection: close.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Undrain takes Drain back.
-func (s *Server) Undrain() { s.draining.Store(false) }
-
 // Shutdown closes the idle connections, lets the others finish their request, and
 // waits for them. When ctx ends it cuts those that are left, with everything else
 // under the same sweeper, and returns their number.

@@ -12,29 +12,22 @@ var ErrAgain error = syscall.EAGAIN
 // RawRead reads from a non-blocking socket within a callback of syscall.RawConn.
 // It makes the bare system call: the scheduler need not hear of one that cannot
 // wait, which saves a tenth of a microsecond each. ErrAgain means that nothing is
-// there, io.EOF the end.
+// there, io.EOF the end. p must not be empty.
 func RawRead(fd uintptr, p []byte) (int, error) {
-	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
-		switch {
-		case errno == syscall.EINTR:
-			continue
-		case errno == syscall.EAGAIN:
-			return 0, ErrAgain
-		case errno != 0:
-			return 0, errno
-		case n == 0:
-			return 0, io.EOF
-		}
-		return int(n), nil
+	n, err := rawCall(syscall.SYS_READ, fd, p)
+	if n == 0 && err == nil {
+		err = io.EOF
 	}
+	return n, err
 }
 
 // RawWrite writes to a non-blocking socket as RawRead reads from one. What it
 // could not write is for the caller to write otherwise.
-func RawWrite(fd uintptr, p []byte) (int, error) {
+func RawWrite(fd uintptr, p []byte) (int, error) { return rawCall(syscall.SYS_WRITE, fd, p) }
+
+func rawCall(trap, fd uintptr, p []byte) (int, error) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		n, _, errno := syscall.RawSyscall(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		switch {
 		case errno == syscall.EINTR:
 			continue

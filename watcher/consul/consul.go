@@ -100,20 +100,8 @@ func (r *Registry) probeLeader(ctx context.Context, c *coordinator) {
 			rep.Err, rep.Reason = errNoLeader, "no_leader"
 		}
 		c.tell(ctx, rep)
-		if !sleep(ctx, probeEvery) {
+		if !watcher.Sleep(ctx, probeEvery) {
 			return
 		}
-	}
-}
-
-// sleep waits for d and returns false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"hash/fnv"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -12,12 +11,6 @@ import (
 
 // metaFilter selects, at the agent, the services whose meta announces a route.
 const metaFilter = `"` + watcher.MetaRoute + `" in ServiceMeta or "` + watcher.MetaRoute + `-2" in ServiceMeta`
-
-// The pause after a failed query: decorrelated jitter between these, for ever.
-const (
-	minPause = 100 * time.Millisecond
-	maxPause = 10 * time.Second
-)
 
 // follower repeats one query: it keeps the index, paces the answers and pauses
 // after errors.
@@ -36,12 +29,12 @@ const (
 )
 
 func newFollower() *follower {
-	return &follower{pause: minPause, tokens: bucketSize, filled: time.Now()}
+	return &follower{pause: watcher.FirstPause, tokens: bucketSize, filled: time.Now()}
 }
 
 // answered takes note of an answer and says whether it may be applied.
 func (f *follower) answered(got uint64) (apply, reset bool) {
-	f.pause = minPause
+	f.pause = watcher.FirstPause
 	last := f.index
 	f.index, apply = step(last, got)
 	return apply, !apply
@@ -51,8 +44,8 @@ func (f *follower) answered(got uint64) (apply, reset bool) {
 // returns false when ctx ended.
 func (f *follower) failed(ctx context.Context) bool {
 	f.index = 0
-	ok := sleep(ctx, f.pause)
-	f.pause = min(maxPause, minPause+rand.N(3*f.pause-minPause))
+	ok := watcher.Sleep(ctx, f.pause)
+	f.pause = watcher.NextPause(f.pause)
 	return ok
 }
 
@@ -65,7 +58,7 @@ func (f *follower) pace(ctx context.Context) bool {
 	if f.tokens >= 0 {
 		return ctx.Err() == nil
 	}
-	return sleep(ctx, time.Duration(-f.tokens*float64(refillPeriod)))
+	return watcher.Sleep(ctx, time.Duration(-f.tokens*float64(refillPeriod)))
 }
 
 // watchTags follows the catalog's services and their tags.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"usher/watcher"
 )
 
 // Services without a query of their own are read again when something says that
@@ -187,7 +189,7 @@ func (r *Registry) watchChecks(ctx context.Context, c *coordinator) {
 				return
 			}
 		}
-		if !next(ctx, f, err) || !sleep(ctx, sharedEvery-time.Since(begin)) {
+		if !next(ctx, f, err) || !watcher.Sleep(ctx, sharedEvery-time.Since(begin)) {
 			return
 		}
 	}

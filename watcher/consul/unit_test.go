@@ -15,6 +15,9 @@ import (
 	"usher/watcher"
 )
 
+// longestPause bounds watcher.NextPause.
+const longestPause = 10 * time.Second
+
 func TestStep(t *testing.T) {
 	for name, test := range map[string]struct {
 		last, got, next uint64
@@ -121,22 +124,22 @@ func TestBackoff(t *testing.T) {
 			return time.Since(begin)
 		}
 		last := fails()
-		if last != minPause {
+		if last != watcher.FirstPause {
 			t.Errorf("the first pause is %v", last)
 		}
 		longest := last
 		for range 200 {
 			d := fails()
-			if d < minPause || d > maxPause || d > 3*last {
+			if d < watcher.FirstPause || d > longestPause || d > 3*last {
 				t.Fatalf("a pause of %v after %v", d, last)
 			}
 			last, longest = d, max(longest, d)
 		}
-		if longest < maxPause/2 {
+		if longest < longestPause/2 {
 			t.Errorf("the longest pause is %v", longest)
 		}
 		f.answered(1)
-		if d := fails(); d != minPause {
+		if d := fails(); d != watcher.FirstPause {
 			t.Errorf("after an answer it pauses %v", d)
 		}
 	})
