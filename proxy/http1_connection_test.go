@@ -124,7 +124,6 @@ func TestHTTP10(t *testing.T) {
 		for _, keep := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, keep-alive %v", tc.name, keep), func(t *testing.T) {
 				t.Parallel()
-				known(t)
 				origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 					c.Request()
 					c.Reply("%s", tc.answer)
@@ -158,7 +157,6 @@ func TestHTTP10(t *testing.T) {
 // A body that ends with the connection has one way to say that it was cut: a reset.
 func TestHTTP10Truncated(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Answering(t, chunked+"5\r\nhello\r\nx\r\n")
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 	c := u.Dial()
@@ -179,7 +177,6 @@ func TestClientGone(t *testing.T) {
 		for _, how := range []string{"close", "reset"} {
 			t.Run(tc.name+", "+how, func(t *testing.T) {
 				t.Parallel()
-				known(t)
 				asked, left := make(chan struct{}), make(chan bool, 1)
 				origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 					c.Head()

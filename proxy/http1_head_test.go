@@ -126,7 +126,6 @@ func TestForwardedHead(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			known(t)
 			c := proxytest.Dial(t, u.Addr())
 			c.Send("%s", tc.head)
 			r := c.Read("GET")
@@ -240,7 +239,6 @@ func TestRelayedHead(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			origin := proxytest.Answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"+tc.fields+"\r\nok")
 			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 			c := u.Dial()
@@ -280,7 +278,6 @@ func TestReasonPhrase(t *testing.T) {
 // Interim responses are for usher, but for those that carry something.
 func TestInterimResponses(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Answering(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"+
 		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: close\r\n\r\n"+
 		"HTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n"+proxytest.OK)

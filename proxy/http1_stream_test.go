@@ -51,7 +51,6 @@ func TestEarlyResponse(t *testing.T) {
 // Both bodies may flow at once.
 func TestDuplex(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 		c.Head()
 		c.Reply(chunked)
@@ -100,7 +99,6 @@ func TestSlowStream(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			seen := make(chan struct{})
 			origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 				c.Request()
@@ -124,7 +122,6 @@ func TestSlowStream(t *testing.T) {
 	}
 	t.Run("head alone", func(t *testing.T) {
 		t.Parallel()
-		known(t)
 		for _, framing := range []string{"Transfer-Encoding: chunked\r\n", "Content-Length: 5\r\n", ""} {
 			seen := make(chan struct{})
 			origin := proxytest.Raw(t, func(c *proxytest.Conn) {
@@ -218,7 +215,6 @@ func TestResponseAfterLongWait(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 				if req, _, _ := c.Request(); req == nil {
 					return
@@ -252,7 +248,6 @@ func TestStalledBodies(t *testing.T) {
 	} {
 		t.Run("response by "+tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			origin := proxytest.Raw(t, func(c *proxytest.Conn) {
 				c.Head()
 				c.Reply("%s", tc.answer)
@@ -272,7 +267,6 @@ func TestStalledBodies(t *testing.T) {
 	} {
 		t.Run("request by "+tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			origin := proxytest.Echo(t)
 			u := proxytest.Start(t, proxytest.Options{Policy: idle, Services: proxytest.Origins(origin.Addr)})
 			c := u.Dial()
@@ -288,7 +282,6 @@ func TestStalledBodies(t *testing.T) {
 // An upload that keeps moving may take longer than any one timeout.
 func TestSteadyUpload(t *testing.T) {
 	t.Parallel()
-	known(t)
 	const short = 150 * time.Millisecond
 	origin := proxytest.Answering(t, proxytest.OK)
 	u := proxytest.Start(t, proxytest.Options{
@@ -310,7 +303,6 @@ func TestSteadyUpload(t *testing.T) {
 // An upload does not cost the connection, however soon the answer comes.
 func TestUploadsKeepTheConnection(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Answering(t, proxytest.OK)
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 	for _, tc := range []struct{ name, request string }{

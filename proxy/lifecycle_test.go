@@ -144,7 +144,6 @@ func TestShutdownCuts(t *testing.T) {
 // next one.
 func TestShutdownCutsConnecting(t *testing.T) {
 	t.Parallel()
-	known(t)
 	h := hold(t)
 	u := proxytest.Start(t, proxytest.Options{
 		Policy:   config.Policy{ConnectTimeout: 500 * time.Millisecond},
@@ -244,7 +243,6 @@ func TestListenFinishesRequests(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			known(t)
 			h := hold(t)
 			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(h.Addr)})
 			c := u.Dial()
@@ -264,7 +262,6 @@ func TestListenFinishesRequests(t *testing.T) {
 // says: a client that sends just now loses nothing.
 func TestListenKeepsIdleConnections(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Answering(t, proxytest.OK)
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 	c := u.Dial()

@@ -88,7 +88,6 @@ func (faulty) Pick(*routetable.View, *routetable.PickInfo) (int, error) {
 // A fault in one request costs that request.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	known(t)
 	u := proxytest.Start(t, proxytest.Options{
 		Policy: config.Policy{Balance: "faulty"}, Services: proxytest.Origins(proxytest.Nowhere(t)),
 		Balancers: map[string]routetable.Balancer{
@@ -229,7 +228,6 @@ func TestEjection(t *testing.T) {
 // A listener's settings change each millisecond while clients come: none is lost.
 func TestListenStorm(t *testing.T) {
 	t.Parallel()
-	known(t)
 	origin := proxytest.Answering(t, proxytest.OK)
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
