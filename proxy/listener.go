@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +28,9 @@ type listener struct {
 	tcp    *net.TCPListener
 	log    *slog.Logger
 	server atomic.Pointer[http1.Server]
+	// handing is held for reading while a connection is handed to the server, so that
+	// none reaches one that was replaced.
+	handing sync.RWMutex
 	// closing ends a pause of accept; done is closed when accept has ended.
 	closing, done chan struct{}
 }
@@ -84,8 +88,16 @@ func (l *listener) start(s server) {
 // replace puts new settings in force for new connections and returns the server of
 // the old ones.
 func (l *listener) replace(c config.Listener, s server) (old server) {
+	l.handing.Lock()
+	defer l.handing.Unlock()
 	l.config = c
 	return l.server.Swap(s)
+}
+
+func (l *listener) hand(nc *net.TCPConn) {
+	l.handing.RLock()
+	defer l.handing.RUnlock()
+	l.server.Load().Serve(nc)
 }
 
 // sameSettings says whether c asks for what is in force.
@@ -114,7 +126,7 @@ func (l *listener) accept() {
 		switch {
 		case err == nil:
 			pause = 0
-			l.server.Load().Serve(nc)
+			l.hand(nc)
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:

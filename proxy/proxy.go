@@ -178,6 +178,7 @@ func (p *Proxy) Close() {
 // retire ends a server that takes no new connections, in the background. The caller
 // holds p.mu.
 func (p *Proxy) retire(s server, end func(server, context.Context)) {
+	s.Drain()
 	p.retired[s] = true
 	p.retiring.Go(func() {
 		end(s, p.ctx)

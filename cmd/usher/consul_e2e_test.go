@@ -197,7 +197,10 @@ func TestConsulKilled(t *testing.T) {
 	agent := consultest.Start(t)
 	u := start(t, withConsul(agent.Addr(), ""))
 	for i := range 3 {
-		register(agent, "shop", newBackend(t, fmt.Sprintf("b%d", i), nil), "shop.test")
+		b := newBackend(t, fmt.Sprintf("b%d", i), nil)
+		register(agent, "shop", b, "shop.test")
+		// An agent remembers the state of a TTL check over its restart once it was told.
+		setCheck(t, agent, b, api.HealthPassing)
 	}
 	u.waitStatus("shop.test", 200)
 	l := startLoad(t, u.web+"/", "shop.test", 200)

@@ -95,7 +95,7 @@ func (u *usher) run(args ...string) {
 }
 
 // runWithOutput is run with stdout to out.
-func (u *usher) runWithOutput(out *bytes.Buffer, args ...string) {
+func (u *usher) runWithOutput(out io.Writer, args ...string) {
 	u.t.Helper()
 	u.cmd = exec.Command(binary, args...)
 	if out != nil {
@@ -150,6 +150,24 @@ func (u *usher) end() {
 	if u.t.Failed() {
 		u.t.Logf("usher's log:\n%s", strings.Join(u.logged(), "\n"))
 	}
+}
+
+// lockedBuffer holds what a process writes while a test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func (u *usher) logged() []string {

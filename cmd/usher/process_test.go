@@ -234,7 +234,7 @@ func TestReloadListeners(t *testing.T) {
 // The demonstration: an answer on /, and a backend that dies unnoticed.
 func TestDev(t *testing.T) {
 	u := &usher{t: t, dir: t.TempDir(), done: make(chan struct{})}
-	var tour bytes.Buffer
+	var tour lockedBuffer
 	u.runWithOutput(&tour, "dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json")
 	u.waitLog(`"msg":"services"`)
 	if code, body := get(t, u.web+"/", ""); code != 200 || !strings.Contains(body, "hello from backend-") {

@@ -32,6 +32,8 @@ type pump struct {
 	// headSeen says that the response has begun, so that its deadline is no longer
 	// the pump's to set.
 	headSeen atomic.Bool
+	// armed is the deadline that the pump set last for the client.
+	armed int64
 	// last says that the last of the body is being written, failed that it was not
 	// sent whole.
 	last, failed atomic.Bool
@@ -60,7 +62,7 @@ var chunkBuffers = sync.Pool{New: func() any {
 // startPump begins to send the body.
 func (c *conn) startPump(a *core.Attempt) {
 	p := &c.pump
-	p.started = true
+	p.started, p.armed = true, 0
 	p.headSeen.Store(false)
 	p.stopped.Store(false)
 	p.last.Store(false)
@@ -76,7 +78,7 @@ func (c *conn) startPump(a *core.Attempt) {
 		case errors.As(err, &ce):
 			up.Abort()
 		case err == nil && !p.headSeen.Load():
-			c.watch.Arm(0)
+			c.watch.Disarm(p.armed) // unless the response has set another one
 			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
 		}
 		p.done <- err
@@ -146,10 +148,16 @@ func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	return nil
 }
 
+// armPump sets the deadline of the client's next bytes.
+func (c *conn) armPump(at int64) {
+	c.pump.armed = at
+	c.watch.Arm(at)
+}
+
 // peekBody returns what is at hand of the body, waiting for a byte.
 func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
 	if c.br.Buffered() == 0 {
-		c.watch.Arm(c.until(c.now(), idle))
+		c.armPump(c.until(c.now(), idle))
 		if _, err := c.br.Peek(1); err != nil {
 			return nil, err
 		}
@@ -174,7 +182,7 @@ func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
 func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) error {
 	for left > 0 {
 		at := c.until(c.now(), idle)
-		c.watch.Arm(at)
+		c.armPump(at)
 		if !c.pump.headSeen.Load() {
 			up.Watch.Arm(at)
 		}
@@ -207,7 +215,7 @@ func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
 	defer chunkBuffers.Put(buf)
 	limit := uint64(c.listener.MaxBodySize)
 	for {
-		c.watch.Arm(c.until(c.now(), idle))
+		c.armPump(c.until(c.now(), idle))
 		b, err := c.chunks.Next()
 		if errors.Is(err, io.EOF) {
 			c.pump.last.Store(true)

@@ -98,10 +98,18 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	case <-ctx.Done():
 	}
 	s.each(func(*conn) { cut++ })
-	// A connection's goroutine may wait for its endpoint: end those waits too.
-	s.core.Cut()
-	<-done
-	return cut
+	// A connection's goroutine may wait for its endpoint: end those waits too, and
+	// those that begin just then.
+	again := time.NewTicker(wire.Tick)
+	defer again.Stop()
+	for {
+		s.core.Cut()
+		select {
+		case <-done:
+			return cut
+		case <-again.C:
+		}
+	}
 }
 
 // Finish makes each response the last of its connection and waits until all have

@@ -189,11 +189,11 @@ func (c *Conn) Abort() { c.Expire() }
 // Release puts the connection back for the next request. The caller has read the
 // response to its end and armed nothing.
 func (c *Conn) Release() {
+	c.Watch.Arm(0) // before the question whether it has fired: after that it cannot
 	if c.Reader.Buffered() > 0 || c.Watch.Fired() {
 		c.Close()
 		return
 	}
-	c.Watch.Arm(0)
 	c.end()
 	c.Reused = true
 	c.pool.put(c)

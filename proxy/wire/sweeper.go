@@ -92,6 +92,9 @@ func (w *Watch) Arm(at int64) {
 	}
 }
 
+// Disarm takes the deadline away if it is still the given one.
+func (w *Watch) Disarm(at int64) { w.deadline.CompareAndSwap(at, 0) }
+
 // Wait has the target, a Prober, probed from some time after now on; 0 ends that.
 func (w *Watch) Wait(now int64) { w.waiting.Store(now) }
 
