@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"usher/watcher"
 )
 
 // awayFor is how long a backend that was told to die stays dead.
@@ -82,7 +84,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 func (d *Demo) live(n int, address string, ln net.Listener) {
 	for {
 		d.serve(n, ln)
-		if !wait(d.ctx, awayFor) {
+		if !watcher.Sleep(d.ctx, awayFor) {
 			return
 		}
 		var err error
@@ -109,17 +111,6 @@ func (d *Demo) serve(n int, ln net.Listener) {
 	defer stop()
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		_ = ln.Close()
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
