@@ -194,8 +194,8 @@ func (a *app) countTable(cfg *config.Config, t *routetable.Table, at time.Time, 
 	}
 }
 
-// logRefusals logs what a table leaves out and the last one did not. It is told
-// again when it went and came back.
+// logRefusals logs what a table leaves out and was not logged. What has gone is
+// forgotten with the next news, so that a rule that flaps is told once.
 func (a *app) logRefusals(t *routetable.Table) {
 	news := t.Delta().Refused
 	if len(news) == 0 {
@@ -241,7 +241,8 @@ func (a *app) apply(cfg *config.Config) error {
 		return err
 	}
 	if err := a.listenAdmin(a.ctx, cfg); err != nil {
-		return errors.Join(err, a.proxy.Listen(a.config.Load().Listeners))
+		old := a.config.Load()
+		return errors.Join(err, a.listenAdmin(a.ctx, old), a.proxy.Listen(old.Listeners))
 	}
 	if old := a.config.Load().Log.Format; old != cfg.Log.Format {
 		a.log.Warn("log.format changes at the next start", "now", old)

@@ -297,3 +297,23 @@ func TestCommandLine(t *testing.T) {
 		})
 	}
 }
+
+// A configuration of which one address cannot be bound is refused whole: what it
+// would have moved stays where it was.
+func TestUnusableAddressMovesNothing(t *testing.T) {
+	taken := newBackend(t, "taken", nil)
+	first, second := newBackend(t, "first", nil), newBackend(t, "second", nil)
+	_, _ = first.ln.Close(), second.ln.Close() // two ports that were free just now
+	conf := strings.Replace(withFile, `admin: {address: "127.0.0.1:0"}`, "admin: {address: %q}", 1)
+	u := launch(t, fmt.Sprintf(conf, first.address()))
+	writeFile(t, u.dir+"/services.yaml", "services: []\n")
+	u.waitLog(`"msg":"services"`)
+	u.write(fmt.Sprintf(conf, second.address()) + fmt.Sprintf("telemetry: {address: %q}\n", taken.address()))
+	u.waitLog("configuration refused")
+	if code, _ := get(t, "http://"+first.address()+"/livez", ""); code != 200 {
+		t.Errorf("the admin listener is gone: %d", code)
+	}
+	if u.metric("usher_config_reloads_total", `result="failure"`) != 1 {
+		t.Error("the reload is not counted as refused")
+	}
+}

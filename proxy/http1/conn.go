@@ -108,9 +108,9 @@ func (c *conn) Probe() {
 
 // hold lets Probe abort the connection to the endpoint, drop ends that; it returns
 // false when Probe has aborted it.
-func (c *conn) hold(up *upstream.Conn) {
+func (c *conn) hold(up *upstream.Conn, now int64) {
 	c.upstream.Store(up)
-	c.watch.Wait(c.now())
+	c.watch.Wait(now)
 }
 
 func (c *conn) drop() bool {

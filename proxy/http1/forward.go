@@ -26,9 +26,6 @@ func (c *conn) forward() bool {
 		if err == nil {
 			return c.relay(a)
 		}
-		if c.body.streamed && c.pump.started {
-			c.x.Replayable = false
-		}
 		if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
 			return c.failBody(cause)
 		}
@@ -60,7 +57,7 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 			return uerr
 		}
 		c.up = up
-		c.hold(up)
+		c.hold(up, begin)
 		up.Watch.Arm(c.until(begin, a.Policy.Timeout))
 		err := c.converse(a)
 		switch {

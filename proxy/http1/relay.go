@@ -170,7 +170,12 @@ func (c *conn) relayInterim() error {
 	}
 	dst = append(dst, "\r\n"...)
 	c.out = dst
-	return c.write(c.out)
+	c.watch.Arm(c.until(c.now(), c.server.core.BodyIdle(&c.x)))
+	err := c.write(c.out)
+	if !c.body.streamed {
+		c.watch.Arm(0) // what follows is the endpoint's to wait for
+	}
+	return err
 }
 
 // relayBody sends what is in c.out, then the body. The Reason is why the response
@@ -218,19 +223,19 @@ func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
 	return c.relayRest(a, n)
 }
 
-// relayRest copies n bytes through c.out, which may hold some already.
+// relayRest copies n bytes through c.out, which is empty.
 func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
 	for n > 0 {
 		begin := c.now()
 		c.up.Watch.Arm(c.until(begin, a.Policy.IdleTimeout))
-		room := c.out[len(c.out):cap(c.out)]
+		room := c.out[:cap(c.out)]
 		m, err := c.up.TCP.Read(room[:min(n, int64(len(room)))])
 		now := c.now()
 		c.x.Upstream += now - begin
 		if m == 0 && err != nil {
 			return c.cutReason()
 		}
-		c.out = c.out[:len(c.out)+m]
+		c.out = room[:m]
 		n -= int64(m)
 		c.x.Sent += uint64(m)
 		if reason := c.flush(a, now); reason != core.None {
@@ -261,7 +266,10 @@ func (c *conn) spliceResponse(a *core.Attempt, n int64) core.Reason {
 // spliceReason is why a transfer ended early. Its error does not tell the side: the
 // endpoint's is to blame if its connection has ended, or has nothing to give.
 func (c *conn) spliceReason() core.Reason {
-	if !c.gone.Load() && c.up.Dead() || (c.up.Watch.Fired() && c.up.Idle()) {
+	if c.gone.Load() {
+		return core.ClientGone
+	}
+	if c.up.Dead() || (c.up.Watch.Fired() && c.up.Idle()) {
 		return c.cutReason()
 	}
 	return core.ClientGone
@@ -378,18 +386,15 @@ func (c *conn) relayUntilClose(a *core.Attempt, to framing) core.Reason {
 // finishUpstream gives the connection to the endpoint back, if it can serve
 // another request.
 func (c *conn) finishUpstream(whole bool) {
-	up := c.up
 	whole = c.drop() && whole
-	c.up = nil
 	if c.pump.started {
-		c.up = up
-		cause := c.stopPump()
-		c.up = nil
-		if cause != nil || !c.body.taken {
+		if cause := c.stopPump(); cause != nil || !c.body.taken {
 			c.keep = false
 			whole = false
 		}
 	}
+	up := c.up
+	c.up = nil
 	if whole && !c.resp.ConnectionClose() && up.Reader.Buffered() == 0 {
 		up.Release()
 		return

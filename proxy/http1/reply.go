@@ -105,6 +105,7 @@ func (c *conn) appendOwn(length int, text string) {
 	if string(c.x.Method) != "HEAD" {
 		c.out = append(c.out, text...)
 	}
+	c.watch.Arm(c.listener.IdleDeadline(c.now()))
 	if c.watch.Fired() {
 		// The head did not come in time: the deadline is lifted for the answer.
 		_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
