@@ -89,6 +89,32 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// A request that has arrived when the shutdown begins is answered, even if nobody
+// has looked at its connection yet.
+func TestShutdownAnswersWhatArrived(t *testing.T) {
+	t.Parallel()
+	h := hold(t)
+	close(h.release)
+	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(h.Addr)})
+	clients := make([]*proxytest.Client, 64)
+	for i := range clients {
+		clients[i] = u.Dial()
+	}
+	open := u.Metrics.Downstream.Listener("web").Open
+	proxytest.Eventually(t, "all are accepted", func() bool { return open.Value() == int64(len(clients)) })
+	for _, c := range clients {
+		c.Send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	if n := u.Proxy.Shutdown(t.Context()); n != 0 {
+		t.Errorf("%d connections were cut", n)
+	}
+	for _, c := range clients {
+		if r := c.Read("OPTIONS"); r.StatusCode != 204 && r.StatusCode != 200 {
+			t.Errorf("got %d", r.StatusCode)
+		}
+	}
+}
+
 // What still runs when the time is over is cut, wherever it stands.
 func TestShutdownCuts(t *testing.T) {
 	t.Parallel()

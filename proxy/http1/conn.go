@@ -118,9 +118,10 @@ func (c *conn) drop() bool {
 	return c.upstream.Swap(nil) != nil
 }
 
-// closeIdle closes the connection if it waits for a request.
+// closeIdle closes the connection if it waits for a request. One that has come
+// already, though nobody has read it yet, is served.
 func (c *conn) closeIdle() {
-	if c.state.CompareAndSwap(idle, closed) {
+	if wire.Quiet(c.raw) && c.state.CompareAndSwap(idle, closed) {
 		c.Expire()
 	}
 }

@@ -164,7 +164,7 @@ func (c *conn) mayWait() (leave bool) {
 	c.release()
 	c.watch.Arm(c.listener.IdleDeadline(c.now()))
 	c.state.Store(idle)
-	if c.server.closing.Load() && c.state.CompareAndSwap(idle, closed) {
+	if c.server.closing.Load() && wire.RawQuiet(c.turn.fd) && c.state.CompareAndSwap(idle, closed) {
 		c.turn.end = true
 		return true
 	}
