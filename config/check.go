@@ -2,7 +2,6 @@ package config
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -18,13 +17,15 @@ func newChecker(d *decoder) *checker {
 	return &checker{problems: d.problems, where: d.where, failed: d.failed}
 }
 
-// checkConfig checks every section and lower-cases hosts.
+// checkConfig checks every section.
 func checkConfig(cfg *Config, d *decoder) {
 	c := newChecker(d)
 	c.listeners(cfg)
 	c.log(cfg.Log)
 	c.registries(cfg.Registries)
+	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)
 	c.routes(cfg)
+	c.claims(cfg.Claims)
 	c.policy(cfg.Defaults.Policy, "defaults")
 	for name, s := range cfg.Services {
 		c.name(child("services", name), "service", name)
@@ -58,7 +59,7 @@ func (c *checker) name(path, what, name string) {
 	switch {
 	case name == "":
 		c.bad(path, "%s name is empty", what)
-	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+	case hasSpace(name):
 		c.bad(path, "%s name %q contains a space or a control character", what, shorten(name))
 	}
 }
@@ -100,5 +101,19 @@ func (c *checker) policy(p Policy, at string) {
 func (c *checker) positive(path, key string, d time.Duration) {
 	if d <= 0 {
 		c.bad(path, "%s must be more than 0", key)
+	}
+}
+
+// atLeast refuses times shorter than the least that makes sense.
+func (c *checker) atLeast(path, key string, d, least time.Duration) {
+	if d < least {
+		c.bad(path, "%s must be at least %s, found %s", key, least, d)
+	}
+}
+
+// number refuses numbers below the least.
+func (c *checker) number(path, key string, n, least int) {
+	if n < least {
+		c.bad(path, "%s must be at least %d, found %d", key, least, n)
 	}
 }

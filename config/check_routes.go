@@ -9,6 +9,8 @@ import (
 // routeNames are the names a route may refer to.
 type routeNames struct {
 	listeners, registries []string
+	// any says that they are not known here, and every name will do.
+	any bool
 }
 
 func (c *checker) routes(cfg *Config) {
@@ -32,8 +34,8 @@ func (c *checker) route(r Route, at string, known routeNames, names map[string]s
 		c.name(child(at, "name"), "route", r.Name)
 		c.unique(names, at, "route", r.Name)
 	}
-	c.target(r, at, known.registries)
-	c.match(r.Match, child(at, "match"), known.listeners)
+	c.target(r, at, known)
+	c.match(r.Match, child(at, "match"), known)
 	c.prefix(child(at, "strip_prefix"), "strip_prefix", r.StripPrefix)
 	c.prefix(child(at, "prepend_prefix"), "prepend_prefix", r.PrependPrefix)
 	if r.Host != "" {
@@ -42,27 +44,27 @@ func (c *checker) route(r Route, at string, known routeNames, names map[string]s
 }
 
 // target checks that a route says where requests go, in one way.
-func (c *checker) target(r Route, at string, registries []string) {
+func (c *checker) target(r Route, at string, known routeNames) {
 	switch {
 	case r.Service != "" && len(r.Split) > 0:
 		c.bad(child(at, "split"), "route %q has both service and split", r.Name)
 	case r.Service != "":
-		c.service(child(at, "service"), r.Service, registries)
+		c.service(child(at, "service"), r.Service, known)
 	case len(r.Split) > 0:
-		c.split(r.Split, child(at, "split"), registries)
+		c.split(r.Split, child(at, "split"), known)
 	case !c.failed[child(at, "split")]:
 		c.required(at, "service", "route %q has neither service nor split", r.Name)
 	}
 }
 
-func (c *checker) split(arms []Arm, at string, registries []string) {
+func (c *checker) split(arms []Arm, at string, known routeNames) {
 	sum, sure := 0.0, true
 	for i, a := range arms {
 		arm := index(at, i)
 		if a.Service == "" {
 			c.required(arm, "service", "this part of the split has no service")
 		} else {
-			c.service(child(arm, "service"), a.Service, registries)
+			c.service(child(arm, "service"), a.Service, known)
 		}
 		if a.Weight < 0 {
 			c.bad(child(arm, "weight"), "weight is negative")
@@ -76,7 +78,7 @@ func (c *checker) split(arms []Arm, at string, registries []string) {
 }
 
 // service checks a service's name, or name@registry.
-func (c *checker) service(path, service string, registries []string) {
+func (c *checker) service(path, service string, known routeNames) {
 	c.name(path, "service", service)
 	i := strings.LastIndexByte(service, '@')
 	if i < 0 {
@@ -85,17 +87,19 @@ func (c *checker) service(path, service string, registries []string) {
 	if i == 0 {
 		c.bad(path, "service %q has no name before the @", shorten(service))
 	}
-	if registry := service[i+1:]; !slices.Contains(registries, registry) {
+	registry := service[i+1:]
+	switch {
+	case registry == "":
+		c.bad(path, "service %q has no registry after the @", shorten(service))
+	case !known.any && !slices.Contains(known.registries, registry):
 		c.bad(path, "unknown registry %q in service %q%s", shorten(registry), shorten(service),
-			suggest(registry, registries))
+			suggest(registry, known.registries))
 	}
 }
 
-func (c *checker) match(m Match, at string, listeners []string) {
+func (c *checker) match(m Match, at string, known routeNames) {
 	for i, l := range m.Listeners {
-		if !slices.Contains(listeners, l) {
-			c.bad(index(child(at, "listeners"), i), "unknown listener %q%s", shorten(l), suggest(l, listeners))
-		}
+		c.listenerName(index(child(at, "listeners"), i), l, known)
 	}
 	for i, h := range m.Hosts {
 		c.host(index(child(at, "hosts"), i), h, true)
@@ -109,15 +113,22 @@ func (c *checker) match(m Match, at string, listeners []string) {
 	c.path(m, at)
 }
 
+func (c *checker) listenerName(path, name string, known routeNames) {
+	if known.any {
+		c.name(path, "listener", name)
+		return
+	}
+	if !slices.Contains(known.listeners, name) {
+		c.bad(path, "unknown listener %q%s", shorten(name), suggest(name, known.listeners))
+	}
+}
+
 func (c *checker) path(m Match, at string) {
-	c.word(child(at, "path_type"), "path_type", m.PathType, "prefix", "exact", "glob", "regex")
+	c.word(child(at, "path_type"), "path_type", m.PathType, "prefix", "iprefix", "exact", "glob", "regex")
 	path := child(at, "path")
 	switch m.PathType {
-	case "prefix", "exact":
-		c.prefix(path, "path", m.Path)
-		if strings.ContainsAny(m.Path, "?#") {
-			c.bad(path, "path %q contains ? or #: only the path of a request is matched", shorten(m.Path))
-		}
+	case "prefix", "iprefix", "exact":
+		c.plainPath(path, m.Path)
 	case "glob", "regex":
 		if m.Path == "" {
 			c.required(at, "path", "path is required with path_type %s", m.PathType)
@@ -132,13 +143,21 @@ func (c *checker) path(m Match, at string) {
 	}
 }
 
+// plainPath checks text that the path of a request is compared with.
+func (c *checker) plainPath(path, value string) {
+	c.prefix(path, "path", value)
+	if strings.ContainsAny(value, "?#") {
+		c.bad(path, "path %q contains ? or #: only the path of a request is matched", shorten(value))
+	}
+}
+
 // prefix checks text that begins a request path; empty is none.
 func (c *checker) prefix(path, key, value string) {
 	switch {
 	case value == "":
 	case value[0] != '/':
 		c.bad(path, "%s %q does not start with \"/\"", key, shorten(value))
-	case strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+	case hasSpace(value):
 		c.bad(path, "%s %q contains a space or a control character", key, shorten(value))
 	}
 }

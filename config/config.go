@@ -5,14 +5,24 @@ import "time"
 // Config is one whole, validated configuration. Load fills it, nothing changes
 // it afterwards; every part may be read from any goroutine.
 type Config struct {
-	Listeners  []Listener         `yaml:"listeners"`
-	Admin      Admin              `yaml:"admin"`
-	Telemetry  Telemetry          `yaml:"telemetry"`
-	Log        Log                `yaml:"log"`
-	Registries []Registry         `yaml:"registries"`
-	Routes     []Route            `yaml:"routes"`
-	Services   map[string]Service `yaml:"services"`
-	Defaults   Defaults           `yaml:"defaults"`
+	Listeners []Listener `yaml:"listeners"`
+	Admin     Admin      `yaml:"admin"`
+	Telemetry Telemetry  `yaml:"telemetry"`
+	Log       Log        `yaml:"log"`
+	// StateDir is the folder of the snapshot. Default: $STATE_DIRECTORY, which systemd
+	// sets; empty: no snapshot is kept.
+	StateDir   string     `yaml:"state_dir" path:"true"`
+	Registries []Registry `yaml:"registries"`
+	Discovery  Discovery  `yaml:"discovery"`
+	Routes     []Route    `yaml:"routes"`
+	// SharedRoutes lets services that announce the same source share it. Without it
+	// the one with the lowest CreateIndex, then name, owns the source for as long as it
+	// announces it.
+	SharedRoutes bool `yaml:"shared_routes"`
+	// Claims reserve hosts and paths for services.
+	Claims   []Claim            `yaml:"claims"`
+	Services map[string]Service `yaml:"services"`
+	Defaults Defaults           `yaml:"defaults"`
 
 	// Files are the files this configuration was read from: the file itself, its
 	// includes and the secrets it names. A change of any of them is a reason to
@@ -23,6 +33,31 @@ type Config struct {
 	Globs []string `yaml:"-"`
 	// Hash identifies the effective configuration: equal contents, equal hash.
 	Hash string `yaml:"-"`
+}
+
+// Discovery is how usher watches itself learning.
+type Discovery struct {
+	// Canary registers a service of usher's own through each Consul agent and measures
+	// how long its changes take until they are routable.
+	Canary bool `yaml:"canary"`
+	// CanaryInterval is the time between two of its changes.
+	CanaryInterval time.Duration `yaml:"canary_interval"`
+}
+
+// Claim reserves a host, or a part of one, for services: the rules of others there
+// are refused. Where several claims cover a rule the most specific one decides.
+type Claim struct {
+	// Host is a host name, or *. and a suffix for all hosts below it, or * for every
+	// host. Empty: the rules without a host.
+	Host string `yaml:"host"`
+	// Path narrows the claim to this path and those below it; / without a host is that
+	// very path. Default: /.
+	Path string `yaml:"path"`
+	// Services are the names that may announce there; a * in one stands for any run
+	// of characters.
+	Services []string `yaml:"services"`
+
+	Pos Pos `yaml:",pos"`
 }
 
 // Listener is one address clients connect to.
@@ -93,11 +128,22 @@ type Consul struct {
 	// Address is host:port, http://…, https://… or unix://…. Default: the standard
 	// CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
 	Address string `yaml:"address"`
+	// Addresses are several agents, tried in order; instead of Address.
+	Addresses []string `yaml:"addresses"`
 	// Datacenter, Namespace and Partition are passed with every query. Empty: the
 	// agent's own.
 	Datacenter string `yaml:"datacenter"`
 	Namespace  string `yaml:"namespace"`
 	Partition  string `yaml:"partition"`
+	// Datacenters are several to watch, in order of preference; instead of Datacenter.
+	// A service goes to the first one in which it has a usable instance.
+	Datacenters []string `yaml:"datacenters"`
+	// Zone is usher's own: instances of the same zone are preferred. Default: what the
+	// agent's node meta calls usher-zone.
+	Zone string `yaml:"zone"`
+	// TaggedAddress is the name of the tagged address to use where an instance has it,
+	// such as lan or wan. Empty: the service's address.
+	TaggedAddress string `yaml:"tagged_address"`
 	// Token is the ACL token; token_file reads it from a file. Default:
 	// CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE.
 	Token string `yaml:"token" secret:"true"`
@@ -112,6 +158,58 @@ type Consul struct {
 	// plain HTTP, where each is a connection to the agent; the others share one. Over
 	// https there is no bound.
 	MaxWatches int `yaml:"max_watches"`
+	// MaxStale bounds the age of an answer that a server other than the leader gives.
+	// 0: only the leader is asked.
+	MaxStale time.Duration `yaml:"max_stale"`
+	// Expose says which services take part: announced, those with a rule or the
+	// tag or meta usher-enable=true, or all.
+	Expose string `yaml:"expose"`
+	// DefaultRoute is the rule of services that take part and announce none; {service}
+	// stands for the name.
+	DefaultRoute string `yaml:"default_route"`
+	// ChecksRequired is all, or one: then an instance is in when one of its checks
+	// passes, and never without a check, as in Fabio.
+	ChecksRequired string `yaml:"checks_required"`
+	// KVPrefix is where the key-value store holds routes and settings. Empty: nowhere.
+	KVPrefix string `yaml:"kv_prefix"`
+	// Guard says when a loss is held.
+	Guard Guard `yaml:"guard"`
+	// Register registers usher itself.
+	Register Register `yaml:"register"`
+}
+
+// Guard says when instances that vanish are kept and probed instead of believed
+// gone.
+type Guard struct {
+	Enabled bool `yaml:"enabled"`
+	// ServiceShare is the share of a service's instances, CatalogShare that of all
+	// instances, that must vanish within Window: more than this is implausible.
+	ServiceShare float64       `yaml:"service_share"`
+	CatalogShare float64       `yaml:"catalog_share"`
+	Window       time.Duration `yaml:"window"`
+	// MinEndpoints is the size a service, MinCatalog the number of instances the whole
+	// catalog must have had for its share to tell anything.
+	MinEndpoints int `yaml:"min_endpoints"`
+	MinCatalog   int `yaml:"min_catalog"`
+}
+
+// Register is the service that usher registers for itself.
+type Register struct {
+	// Name is the service's; empty: usher is not registered.
+	Name string `yaml:"name"`
+	// Address and Port are what others reach usher at. Default: the node's address and
+	// the port of the first listener.
+	Address string            `yaml:"address"`
+	Port    int               `yaml:"port"`
+	Tags    []string          `yaml:"tags"`
+	Meta    map[string]string `yaml:"meta"`
+	// CheckURL is what the agent asks for health. Default: /readyz of the telemetry
+	// listener, else of the admin listener.
+	CheckURL string `yaml:"check_url"`
+	// TTL is how long the agent believes usher alive without a heartbeat.
+	TTL time.Duration `yaml:"ttl"`
+	// DeregisterAfter is how long it may be critical before the agent forgets it.
+	DeregisterAfter time.Duration `yaml:"deregister_after"`
 }
 
 // ConsulTLS is how usher speaks TLS to the agent.
@@ -161,7 +259,7 @@ type Match struct {
 	Hosts []string `yaml:"hosts"`
 	// Path is matched as PathType says. Default: /, every path.
 	Path string `yaml:"path"`
-	// PathType is prefix, exact, glob or regex.
+	// PathType is prefix, iprefix (which ignores case), exact, glob or regex.
 	PathType string `yaml:"path_type"`
 	// Methods are the request methods taken. Empty: any.
 	Methods []string `yaml:"methods"`

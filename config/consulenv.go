@@ -16,7 +16,9 @@ type envReader struct {
 // consulEnv applies the standard CONSUL_* variables to one registry.
 func consulEnv(c *Consul, path string, d *decoder, l *loader) {
 	e := envReader{path, d, l}
-	e.text(&c.Address, "address", "CONSUL_HTTP_ADDR")
+	if len(c.Addresses) == 0 {
+		e.text(&c.Address, "address", "CONSUL_HTTP_ADDR")
+	}
 	e.text(&c.Namespace, "namespace", "CONSUL_NAMESPACE")
 	e.text(&c.Partition, "partition", "CONSUL_PARTITION")
 	e.text(&c.TLS.CAFile, "tls.ca_file", "CONSUL_CACERT")
@@ -27,12 +29,23 @@ func consulEnv(c *Consul, path string, d *decoder, l *loader) {
 		c.TLS.InsecureSkipVerify = !verify
 	}
 	e.token(c)
-	if c.Address == "" && !d.where.given(path+".address") {
+	if c.Address == "" && len(c.Addresses) == 0 && !d.where.given(path+".address") {
 		c.Address = "127.0.0.1:8500"
 	}
-	if ssl, _ := e.flag("CONSUL_HTTP_SSL"); ssl && c.Address != "" && !strings.Contains(c.Address, "://") {
-		c.Address = "https://" + c.Address
+	if ssl, _ := e.flag("CONSUL_HTTP_SSL"); ssl {
+		c.Address = withHTTPS(c.Address)
+		for i, a := range c.Addresses {
+			c.Addresses[i] = withHTTPS(a)
+		}
 	}
+}
+
+// withHTTPS gives an address without a scheme that of TLS.
+func withHTTPS(address string) string {
+	if address == "" || strings.Contains(address, "://") {
+		return address
+	}
+	return "https://" + address
 }
 
 func (e envReader) text(to *string, key, name string) {

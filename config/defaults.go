@@ -1,12 +1,18 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // builtin is a configuration in which everything outside lists has its default.
 func builtin() *Config {
 	return &Config{
-		Admin: Admin{Address: "127.0.0.1:9900"},
-		Log:   Log{Level: "info", Format: "auto"},
+		Admin:        Admin{Address: "127.0.0.1:9900"},
+		Log:          Log{Level: "info", Format: "auto"},
+		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
+		SharedRoutes: true,
 		Defaults: Defaults{
 			Policy: Policy{
 				Balance:        "least_request",
@@ -25,7 +31,15 @@ func elements() []any {
 	return []any{
 		Listener{Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second},
 		Registry{StartTimeout: 10 * time.Second},
-		Consul{TagPrefix: "urlprefix-", MaxWatches: 64},
+		Consul{
+			TagPrefix: "urlprefix-", MaxWatches: 64, MaxStale: 30 * time.Second,
+			Expose: "announced", ChecksRequired: "all", KVPrefix: "usher/",
+			Guard: Guard{
+				Enabled: true, ServiceShare: 0.5, CatalogShare: 0.5, Window: 10 * time.Second,
+				MinEndpoints: 4, MinCatalog: 10,
+			},
+			Register: Register{TTL: 15 * time.Second, DeregisterAfter: time.Minute},
+		},
 		Route{Match: Match{PathType: "prefix"}},
 		Arm{Weight: 1},
 		CatalogInstance{Weight: 1, Status: "passing"},
@@ -91,10 +105,40 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 	for i := range cfg.Routes {
 		completeMatch(&cfg.Routes[i].Match)
 	}
+	for i := range cfg.Claims {
+		completeClaim(&cfg.Claims[i])
+	}
+	if !d.where.given("state_dir") {
+		cfg.StateDir = stateDir(d, l)
+	}
+}
+
+// stateDir takes the folder that systemd made for the service; the first where it
+// made several.
+func stateDir(d *decoder, l *loader) string {
+	const name = "STATE_DIRECTORY"
+	value, _ := l.env(name)
+	dir, _, _ := strings.Cut(value, ":")
+	if dir != "" {
+		d.where["state_dir"] = Pos{File: name}
+	}
+	return dir
+}
+
+// completeClaim writes a host as rules are compared by it: in lower case, without the
+// dot of the root.
+func completeClaim(c *Claim) {
+	c.Host = lowerASCII(c.Host)
+	if c.Host != "*." {
+		c.Host = strings.TrimSuffix(c.Host, ".")
+	}
+	if c.Path == "" && c.Host != "" {
+		c.Path = "/"
+	}
 }
 
 func completeMatch(m *Match) {
-	if m.Path == "" && (m.PathType == "prefix" || m.PathType == "exact") {
+	if m.Path == "" && slices.Contains([]string{"prefix", "iprefix", "exact"}, m.PathType) {
 		m.Path = "/"
 	}
 	for i, h := range m.Hosts {

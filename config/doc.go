@@ -1,5 +1,6 @@
 // Package config turns bytes into validated, immutable values: the configuration
-// of usher (Load) and the catalog of a file registry (LoadCatalog).
+// of usher (Load), the catalog of a file registry (LoadCatalog), and the entries of a
+// key-value store (DecodeRoute, DecodeService).
 //
 // A file passes through five stages, each its own file here: YAML is parsed into
 // a tree of nodes that know their position and have ${VAR} expanded (parse.go,
@@ -14,6 +15,7 @@
 // it may be read from any goroutine without a lock.
 //
 // Load and LoadCatalog start no goroutine and read nothing but the files named
-// and the environment. A Watcher, which says when those files changed, runs one
-// goroutine from NewWatcher until its context ends or Close; Close waits for it.
+// and the environment; DecodeRoute and DecodeService read nothing at all. A
+// Watcher, which says when those files changed, runs one goroutine from NewWatcher
+// until its context ends or Close; Close waits for it.
 package config

@@ -47,7 +47,8 @@ func (p Problem) String() string {
 }
 
 // Errors are all the problems of a configuration, sorted by file, line and
-// column, without duplicates. It is what Load and LoadCatalog fail with.
+// column, without duplicates. It is what everything here that reads fails
+// with.
 type Errors []Problem
 
 // Error returns one problem a line.

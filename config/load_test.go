@@ -54,9 +54,11 @@ func TestDefaults(t *testing.T) {
 		Log:   Log{Level: "info", Format: "auto"},
 		Registries: []Registry{{
 			Type: "consul", Name: "consul", StartTimeout: 10 * time.Second,
-			Consul: &Consul{Address: "127.0.0.1:8500", TagPrefix: "urlprefix-", MaxWatches: 64},
+			Consul: consulOf(Consul{Address: "127.0.0.1:8500"}),
 		}},
-		Defaults: Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
+		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
+		SharedRoutes: true,
+		Defaults:     Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
 	}
 	cfg, err := Load("", Options{Env: envOf(nil)})
 	if err != nil {
@@ -86,7 +88,9 @@ func TestLoadFull(t *testing.T) {
 	dropPositions(got)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
-		t.Logf("consul: got %+v want %+v", got.Registries[0].Consul, want.Registries[0].Consul)
+		for i := range min(len(got.Registries), len(want.Registries)) {
+			t.Logf("consul: got %+v\nwant %+v", got.Registries[i].Consul, want.Registries[i].Consul)
+		}
 	}
 }
 
@@ -99,6 +103,9 @@ func dropPositions(cfg *Config) {
 	}
 	for i := range cfg.Routes {
 		cfg.Routes[i].Pos = Pos{}
+	}
+	for i := range cfg.Claims {
+		cfg.Claims[i].Pos = Pos{}
 	}
 	for name, s := range cfg.Services {
 		s.Pos = Pos{}
@@ -119,8 +126,16 @@ func wantFull() *Config {
 		Admin:     Admin{"127.0.0.1:9901"},
 		Telemetry: Telemetry{":9902"},
 		Log:       Log{"debug", "json"},
+		StateDir:  "state",
+		Discovery: Discovery{true, 5 * time.Second},
+		Claims: []Claim{
+			{Host: "*.shop.example.com", Path: "/orders", Services: []string{"orders", "orders-*"}},
+			{Host: "*", Path: "/", Services: []string{"web"}},
+			{Path: "/", Services: []string{"front"}},
+		},
 		Registries: []Registry{
 			wantConsul(),
+			wantSecond(),
 			{Type: "file", Name: "file", StartTimeout: 10 * time.Second, File: &File{"conf.d/services.yaml"}},
 		},
 		Routes: []Route{
@@ -132,6 +147,10 @@ func wantFull() *Config {
 					Path: "/orders/", PathType: "exact", Methods: []string{"GET", "POST"},
 					Headers: map[string]string{"X-Beta": "1"},
 				},
+			},
+			{
+				Name: "any-case", Service: "orders",
+				Match: Match{Hosts: []string{"shop.example.com"}, Path: "/", PathType: "iprefix"},
 			},
 			{Name: "canary", Match: Match{Path: "^/v[0-9]+/", PathType: "regex"}, Split: []Arm{{"a", 95}, {"b", 1}}},
 		},
@@ -147,10 +166,23 @@ func wantConsul() Registry {
 		Type: "consul", Name: "main", StartTimeout: 3 * time.Second,
 		Consul: &Consul{
 			Address: "https://consul.example.com:8501", Datacenter: "dc1", Namespace: "team", Partition: "part",
-			Token: "s3cret", TokenFile: "token", TagPrefix: "route-", MaxWatches: 64,
-			TLS: ConsulTLS{"ca.pem", "c.pem", "/k.pem", "consul", true},
+			Token: "s3cret", TokenFile: "token", TagPrefix: "route-", MaxWatches: 32,
+			TLS:  ConsulTLS{"ca.pem", "c.pem", "/k.pem", "consul", true},
+			Zone: "a", TaggedAddress: "wan", MaxStale: time.Minute, Expose: "all",
+			DefaultRoute: "{service}.example.com/ proto=http", ChecksRequired: "one", KVPrefix: "team/usher/",
+			Guard: Guard{true, 0.25, 1, 20 * time.Second, 2, 5},
+			Register: Register{
+				Name: "usher", Address: "10.0.0.1", Port: 80, Tags: []string{"edge"}, Meta: map[string]string{"v": "1"},
+				CheckURL: "http://10.0.0.1:9902/readyz", TTL: 10 * time.Second, DeregisterAfter: 2 * time.Minute,
+			},
 		},
 	}
+}
+
+func wantSecond() Registry {
+	c := consulOf(Consul{Addresses: []string{"a:8500", "[::1]:8500"}, Datacenters: []string{"dc1", "dc2"}})
+	c.MaxStale, c.KVPrefix, c.Register.DeregisterAfter, c.Guard.Enabled = 0, "", 0, false
+	return Registry{Type: "consul", Name: "second", StartTimeout: 10 * time.Second, Consul: c}
 }
 
 func TestPositions(t *testing.T) {
@@ -165,9 +197,10 @@ func TestPositions(t *testing.T) {
 		want string
 	}{
 		{"listener", cfg.Listeners[0].Pos, "full.yaml:4:5"},
-		{"registry", cfg.Registries[0].Pos, "full.yaml:16:5"},
-		{"included registry", cfg.Registries[1].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:50:3"},
+		{"registry", cfg.Registries[0].Pos, "full.yaml:18:5"},
+		{"claim", cfg.Claims[1].Pos, "full.yaml:72:5"},
+		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:84:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {
@@ -258,6 +291,71 @@ func TestHash(t *testing.T) {
 		if got := mustLoad(t, tt.content, Options{}).Hash; (got == base) != tt.same {
 			t.Errorf("%s: hashes %s and %s", name, got, base)
 		}
+	}
+}
+
+// TestHashCoversEveryKey: each of these is another configuration than the others.
+func TestHashCoversEveryKey(t *testing.T) {
+	consul := func(keys string) string { return "registries: [{type: consul, " + keys + "}]" }
+	claim := func(keys string) string { return "claims: [{" + keys + "}]" }
+	seen := map[string]string{}
+	for _, content := range []string{
+		"", "shared_routes: false", "state_dir: /a", "state_dir: /b",
+		"discovery: {canary: true}", "discovery: {canary_interval: 1s}",
+		claim("host: a, services: [x]"), claim("host: b, services: [x]"), claim("host: a, path: /p, services: [x]"),
+		claim("path: /, services: [x]"), claim("host: a, services: [x, y]"),
+		consul("addresses: [a, b]"), consul("addresses: [b, a]"), consul("datacenters: [a, b]"),
+		consul("datacenters: [b, a]"), consul("zone: a"), consul("tagged_address: a"), consul("max_stale: 1s"),
+		consul("expose: all"), consul("default_route: '{service}/'"), consul("checks_required: one"),
+		consul("kv_prefix: a/"), consul("guard: {enabled: false}"), consul("guard: {service_share: 0.4}"),
+		consul("guard: {catalog_share: 0.4}"), consul("guard: {window: 1s}"), consul("guard: {min_endpoints: 9}"),
+		consul("guard: {min_catalog: 9}"), consul("register: {name: a}"), consul("register: {name: b}"),
+		consul("register: {name: a, tags: [b]}"), consul("register: {name: a, meta: {b: c}}"),
+		consul("register: {name: a, meta: {b: d}}"), consul("register: {name: a, ttl: 1s}"),
+	} {
+		hash := mustLoad(t, content, Options{}).Hash
+		if other, twice := seen[hash]; twice {
+			t.Errorf("%q and %q have the same hash", content, other)
+		}
+		seen[hash] = content
+	}
+}
+
+func TestStateDir(t *testing.T) {
+	systemd := map[string]string{"STATE_DIRECTORY": "/var/lib/usher:/var/lib/other"}
+	main := writeFiles(t, map[string]string{"main.yaml": "include: sub/a.yaml", "sub/a.yaml": "state_dir: state"})
+	cfg, err := Load(main, Options{Env: envOf(systemd)})
+	if want := filepath.Join(filepath.Dir(main), "sub/state"); err != nil || cfg.StateDir != want {
+		t.Errorf("relative: got %+v, %v, want %q", cfg, err, want)
+	}
+	for name, tt := range map[string]struct {
+		env           map[string]string
+		content, want string
+	}{
+		"nowhere":             {nil, "", ""},
+		"of systemd":          {systemd, "", "/var/lib/usher"},
+		"null is left out":    {systemd, "state_dir: ~", "/var/lib/usher"},
+		"the only one":        {map[string]string{"STATE_DIRECTORY": "/s"}, "", "/s"},
+		"an empty variable":   {map[string]string{"STATE_DIRECTORY": ""}, "", ""},
+		"the file wins":       {systemd, "state_dir: /mine", "/mine"},
+		"empty is none":       {systemd, `state_dir: ""`, ""},
+		"a variable in it":    {systemd, "state_dir: ${STATE_DIRECTORY}", "/var/lib/usher:/var/lib/other"},
+		"an empty one's none": {systemd, `state_dir: "${NO:-}"`, ""},
+	} {
+		if got := mustLoad(t, tt.content, Options{Env: envOf(tt.env)}).StateDir; got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestClaimIsCompleted(t *testing.T) {
+	got := mustLoad(t, `
+claims:
+  - {host: Shop.Example.COM., services: [a]}
+  - {path: /x, services: [b]}
+`, Options{}).Claims
+	if got[0].Host != "shop.example.com" || got[0].Path != "/" || got[1].Host != "" || got[1].Path != "/x" {
+		t.Errorf("got %+v", got)
 	}
 }
 

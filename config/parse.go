@@ -15,7 +15,8 @@ import (
 const maxCopied = 10_000
 
 // parse turns one YAML document into nodes. It returns nil for a document that is
-// empty or not YAML at all; the latter is reported.
+// empty or not YAML at all; the latter is reported. Without an env texts are taken as
+// they stand, ${VAR} too.
 func parse(file string, data []byte, env lookup, p *problems) *node {
 	docs, err := documents(data)
 	if err != nil {
@@ -119,7 +120,7 @@ func (c *converter) alias(y *yaml.Node) *node {
 // scalar expands variables after parsing, so that a value cannot inject
 // structure; what an unquoted scalar expands to can still be null.
 func (c *converter) scalar(y *yaml.Node) *node {
-	text, err := expand(y.Value, c.env)
+	text, err := c.expand(y.Value)
 	if err != nil {
 		return c.bad(y, "%v", err)
 	}
@@ -132,6 +133,13 @@ func (c *converter) scalar(y *yaml.Node) *node {
 		return &node{kind: nullNode, pos: c.pos(y)}
 	}
 	return scalarAt(c.pos(y), text)
+}
+
+func (c *converter) expand(text string) (string, error) {
+	if c.env == nil {
+		return text, nil
+	}
+	return expand(text, c.env)
 }
 
 func (c *converter) sequence(y *yaml.Node) *node {

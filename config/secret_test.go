@@ -2,8 +2,10 @@ package config
 
 import (
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestConsulEnv(t *testing.T) {
@@ -50,6 +52,21 @@ func TestConsulEnv(t *testing.T) {
 			"{type: consul}",
 			Consul{Address: "127.0.0.1:8500", Token: "from-file", TokenFile: token},
 		},
+		"several addresses leave no room for the variable": {
+			map[string]string{"CONSUL_HTTP_ADDR": "c:1", "CONSUL_HTTP_TOKEN": "tok"},
+			`{type: consul, addresses: ["d:2", "e:3"]}`,
+			Consul{Addresses: []string{"d:2", "e:3"}, Token: "tok"},
+		},
+		"ssl applies to each of several addresses": {
+			map[string]string{"CONSUL_HTTP_SSL": "true"},
+			`{type: consul, addresses: ["d:2", "https://e:3"]}`,
+			Consul{Addresses: []string{"https://d:2", "https://e:3"}},
+		},
+		"no addresses are none": {
+			map[string]string{"CONSUL_HTTP_ADDR": "c:1"},
+			`{type: consul, addresses: []}`,
+			Consul{Address: "c:1", Addresses: []string{}},
+		},
 		"empty variables are unset": {
 			map[string]string{"CONSUL_HTTP_ADDR": "", "CONSUL_HTTP_SSL": ""},
 			"{type: consul}",
@@ -57,13 +74,25 @@ func TestConsulEnv(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tt.want.TagPrefix, tt.want.MaxWatches = "urlprefix-", 64
+			want := consulOf(tt.want)
 			cfg := mustLoad(t, "registries: ["+tt.file+"]", Options{Env: envOf(tt.env)})
-			if got := *cfg.Registries[0].Consul; got != tt.want {
-				t.Errorf("got %+v\nwant %+v", got, tt.want)
+			if got := cfg.Registries[0].Consul; !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v\nwant %+v", got, want)
 			}
 		})
 	}
+}
+
+// consulOf gives c the defaults of what the tests here do not set.
+func consulOf(c Consul) *Consul {
+	c.TagPrefix, c.MaxWatches, c.MaxStale = "urlprefix-", 64, 30*time.Second
+	c.Expose, c.ChecksRequired, c.KVPrefix = "announced", "all", "usher/"
+	c.Guard = Guard{
+		Enabled: true, ServiceShare: 0.5, CatalogShare: 0.5, Window: 10 * time.Second,
+		MinEndpoints: 4, MinCatalog: 10,
+	}
+	c.Register = Register{TTL: 15 * time.Second, DeregisterAfter: time.Minute}
+	return &c
 }
 
 func TestSecretFile(t *testing.T) {

@@ -129,6 +129,15 @@ func isToken(s string) bool {
 	return s != ""
 }
 
+// hasSpace says whether s contains a space or a control character.
+func hasSpace(s string) bool {
+	return strings.Contains(s, " ") || hasControl(s)
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
 // lowerASCII lower-cases letters and keeps every other byte, valid UTF-8 or not.
 func lowerASCII(s string) string {
 	b := []byte(s)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"usher/config"
 	"usher/watcher"
 	"usher/watcher/consul"
@@ -15,7 +17,7 @@ func (a *app) sources(cfg *config.Config) []watcher.Source {
 		switch {
 		case r.Consul != nil:
 			conf := *r.Consul
-			s.Spec = conf
+			s.Spec = fmt.Sprintf("%+v", conf)
 			s.New = func() (watcher.Discoverer, error) { return consul.New(conf, a.log.Logger) }
 		case r.File != nil:
 			conf := *r.File
