@@ -12,8 +12,20 @@ const (
 	MetaRoute = "usher-route"
 	// MetaWeight is the instance's share relative to the others.
 	MetaWeight = "usher-weight"
-	// MetaEnable keeps the instance out when it is false.
+	// MetaEnable keeps the instance out when it is false. When it is true the instance
+	// takes part though it announces no rule: see OptedIn.
 	MetaEnable = "usher-enable"
+	// MetaPort chooses the instance's port: the name of one of its ports, or a number.
+	MetaPort = "usher-port"
+	// MetaZone is the zone the instance runs in.
+	MetaZone = "usher-zone"
+)
+
+// TagEnable is the tag that says what MetaEnable says when it is true; tagDisable the
+// opposite.
+const (
+	TagEnable  = MetaEnable + "=true"
+	tagDisable = MetaEnable + "=false"
 )
 
 // Announcements returns what the tags that begin with prefix and the meta keys
@@ -56,3 +68,15 @@ func Weight(weight float64, meta map[string]string) float64 {
 
 // Enabled says whether the meta lets the instance take part.
 func Enabled(meta map[string]string) bool { return meta[MetaEnable] != "false" }
+
+// OptedIn says whether the tags or the meta ask for the instance to take part though
+// it may announce no rule.
+func OptedIn(tags []string, meta map[string]string) bool {
+	return meta[MetaEnable] == "true" || slices.Contains(tags, TagEnable)
+}
+
+// OptedOut says whether the tags or the meta keep the instance out. It counts for more
+// than OptedIn.
+func OptedOut(tags []string, meta map[string]string) bool {
+	return !Enabled(meta) || slices.Contains(tags, tagDisable)
+}

@@ -102,3 +102,30 @@ func TestEnabled(t *testing.T) {
 		t.Error("without meta an instance is disabled")
 	}
 }
+
+func TestOptedIn(t *testing.T) {
+	type tags = []string
+	meta := func(value string) map[string]string { return map[string]string{"usher-enable": value} }
+	for name, test := range map[string]struct {
+		tags    tags
+		meta    map[string]string
+		in, out bool
+	}{
+		"nothing":             {},
+		"a tag":               {tags: tags{"v1", "usher-enable=true"}, in: true},
+		"meta":                {meta: meta("true"), in: true},
+		"off by a tag":        {tags: tags{"usher-enable=false"}, out: true},
+		"off by meta":         {meta: meta("false"), out: true},
+		"in two minds":        {tags: tags{"usher-enable=true"}, meta: meta("false"), in: true, out: true},
+		"another word":        {tags: tags{"usher-enable=yes", "usher-enable"}, meta: meta("yes")},
+		"a longer tag":        {tags: tags{"usher-enable=true1", "x-usher-enable=true"}},
+		"a rule asks nothing": {tags: tags{"urlprefix-/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, out := watcher.OptedIn(test.tags, test.meta), watcher.OptedOut(test.tags, test.meta)
+			if in != test.in || out != test.out {
+				t.Errorf("in %v, out %v, want %v, %v", in, out, test.in, test.out)
+			}
+		})
+	}
+}

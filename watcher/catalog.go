@@ -2,9 +2,13 @@ package watcher
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
+	"time"
+
+	"usher/config"
 )
 
 // Status is what a registry says of an instance, worst last.
@@ -30,6 +34,19 @@ func (s Status) String() string {
 	default:
 		return "maintenance"
 	}
+}
+
+// MarshalText implements encoding.TextMarshaler: a status is its word.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Status) UnmarshalText(word []byte) error {
+	known, ok := ParseStatus(string(word))
+	if !ok {
+		return fmt.Errorf("unknown status %q", word)
+	}
+	*s = known
+	return nil
 }
 
 // TakesTraffic says whether an instance of this status is sent requests.
@@ -64,17 +81,14 @@ type Origin uint8
 
 // The origins of an announcement.
 const (
-	FromTag Origin = iota
+	// FromDefault is the registry's default_route, for services that announce nothing.
+	FromDefault Origin = iota
+	FromTag
 	FromMeta
 )
 
 // String names the origin as messages and metrics do.
-func (o Origin) String() string {
-	if o == FromMeta {
-		return "meta"
-	}
-	return "tag"
-}
+func (o Origin) String() string { return [...]string{"default", "tag", "meta"}[o] }
 
 // Announcement is one rule as an instance announced it, not yet parsed: the text
 // behind the tag prefix, or the value of a meta key.
@@ -103,6 +117,26 @@ type Instance struct {
 	Announcements []Announcement
 	Tags          []string
 	Meta          map[string]string
+	// Datacenter and Zone say where it runs, where the registry tells.
+	Datacenter, Zone string
+	// Tier is how near it is: requests go to the lowest tier with a usable instance.
+	Tier uint8
+	// Problem is what is wrong with how it describes itself, though it is served; empty:
+	// nothing.
+	Problem string
+	// Held says that the registry no longer lists it, and why it is kept; nil: it is
+	// listed. The Manager alone sets it.
+	Held *Hold
+}
+
+// Hold is why an instance is kept that the registry no longer lists. It is
+// immutable.
+type Hold struct {
+	Since  time.Time
+	Reason string
+	// Quorum is how many confirmed instances of its service must be usable for the held
+	// ones to be spared: below it they are sent requests as well.
+	Quorum int
 }
 
 // Service is one service and its instances, in the order of their IDs. It is
@@ -119,6 +153,32 @@ type Catalog struct {
 
 	// services are by name; those of one name are in the order of their registries.
 	services Map[[]*Service]
+	// overrides are in the order of their registries.
+	overrides []*Overrides
+}
+
+// Overrides are the routes and settings that a registry's key-value store holds, as
+// the configuration would. They are immutable: a change makes new ones.
+type Overrides struct {
+	Registry string
+	// Routes are by name, Services by the service's. A Pos names the key.
+	Routes   []config.Route
+	Services map[string]config.Service
+	// Refused are the entries that cannot be used; the last good version of each, if
+	// there was one, is among the others.
+	Refused []RefusedOverride
+}
+
+// RefusedOverride is an entry that cannot be used, and why.
+type RefusedOverride struct{ Key, Reason string }
+
+// Overrides returns what the registries override, in the order of their names.
+// Don't change the result.
+func (c *Catalog) Overrides() []*Overrides { return c.overrides }
+
+// WithOverrides returns a later catalog with other overrides.
+func (c *Catalog) WithOverrides(version uint64, overrides ...*Overrides) *Catalog {
+	return &Catalog{Version: version, services: c.services, overrides: overrides}
 }
 
 // NewCatalog returns a catalog of the given services.
@@ -133,7 +193,7 @@ func (c *Catalog) With(version uint64, services ...*Service) *Catalog {
 	for _, s := range services {
 		e.Set(s.Service, withService(e.Get(s.Service), s.Key, s))
 	}
-	return &Catalog{Version: version, services: e.Map()}
+	return &Catalog{Version: version, services: e.Map(), overrides: c.overrides}
 }
 
 // withService returns the services of one name with that of key replaced, or taken

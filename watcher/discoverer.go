@@ -23,7 +23,8 @@ type Discoverer interface {
 
 // Wanter is a Discoverer that watches only what announces a route. Want tells it,
 // before Run and at any time from any goroutine, the services it must watch
-// though they announce nothing, because the configuration names them.
+// though they announce nothing, because the configuration names them. It must not
+// block.
 type Wanter interface {
 	Want(services []string)
 }
@@ -36,6 +37,18 @@ type Update struct {
 	// Instances are all the service's instances; none: the service is gone. The
 	// receiver owns them.
 	Instances []Instance
+	// Unknown says that the service could not be read: what is known of it stays.
+	Unknown bool
+	// UnknownIn are the datacenters of which that is true.
+	UnknownIn []string
+	// Excused are the IDs of instances that the registry lists though they take no part:
+	// that they are missing is no loss.
+	Excused []string
+	// Suspect says why this answer may leave out what is there; empty: nothing speaks
+	// against it.
+	Suspect string
+	// Overrides replace those of the registry as a whole; nil: unchanged.
+	Overrides *Overrides
 	// Since is when the registry's answer arrived; the propagation time is counted
 	// from it.
 	Since time.Time
@@ -45,6 +58,9 @@ type Update struct {
 
 // Report is what a Discoverer tells of its registry.
 type Report struct {
+	// Answered says that all there is to ask has answered or failed: a start need not
+	// wait any longer.
+	Answered bool
 	// Synced says that everything the registry holds has been sent.
 	Synced bool
 	// Alive says that the registry as a whole answered: what is known of it is fresh.
@@ -66,6 +82,9 @@ type Report struct {
 	// Filtered says whether the registry left something out of its answer for want of
 	// rights; nil: this answer does not tell.
 	Filtered *bool
+	// Suspect says why the registry's answers of the next while may leave out what is
+	// there; empty: nothing new.
+	Suspect string
 	// Watches is the change of the number of running watches.
 	Watches int
 }

@@ -104,6 +104,7 @@ type bench struct {
 	*watcher.Manager
 	t       *testing.T
 	metrics *metrics.Set
+	log     *logbook
 	version uint64
 }
 
@@ -112,7 +113,8 @@ func inBubble(t *testing.T, f func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		set := metrics.New("test", nil)
-		b := &bench{watcher.NewManager(slog.New(slog.DiscardHandler), set.Discovery), t, set, 0}
+		log := &logbook{}
+		b := &bench{watcher.NewManager(slog.New(log), set.Discovery), t, set, log, 0}
 		defer b.Close()
 		f(b)
 	})
@@ -135,10 +137,18 @@ func (b *bench) fail(d *double, err error) {
 // next returns the catalog that is ready, nil for none, and since when it is.
 func (b *bench) next() (*watcher.Catalog, map[string]time.Time) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), time.Nanosecond)
-	defer cancel()
-	change, err := b.Next(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var change watcher.Change
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		change, err = b.Next(ctx)
+	}()
+	synctest.Wait() // it has a catalog, or there is none: no time passes
+	cancel()
+	<-done
+	if errors.Is(err, context.Canceled) {
 		return nil, nil
 	}
 	if err != nil {
@@ -187,6 +197,43 @@ func (b *bench) gauge(name, registry string) (value float64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// logbook is a slog.Handler that keeps what is logged, a line a record.
+type logbook struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Enabled implements slog.Handler.
+func (l *logbook) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (l *logbook) Handle(_ context.Context, r slog.Record) error {
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+	return nil
+}
+
+// WithAttrs implements slog.Handler; the Manager uses none.
+func (l *logbook) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// WithGroup implements slog.Handler; the Manager uses none.
+func (l *logbook) WithGroup(string) slog.Handler { return l }
+
+// take returns the lines logged since the last call.
+func (l *logbook) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	l.lines = nil
+	return lines
 }
 
 // dump writes a catalog, a line a service: name@registry and its instances.

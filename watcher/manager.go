@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/config"
 	"usher/metrics"
 )
 
@@ -19,6 +20,11 @@ type Source struct {
 	// Spec identifies the configuration: while it compares equal the running
 	// discoverer stays through a reload. It must be comparable.
 	Spec any
+	// Identity names the registry itself, whatever the other settings: a snapshot taken
+	// of another one is not used.
+	Identity string
+	// Guard says when a loss is held; nil: the registry means what it says.
+	Guard *config.Guard
 	// StartTimeout bounds how long Started waits for this source.
 	StartTimeout time.Duration
 	// New makes the discoverer.
@@ -36,12 +42,20 @@ type Manager struct {
 	// changed holds a token while there is something Next has not handed out.
 	changed chan struct{}
 
+	// telling is held while the sources are told what is wanted.
+	telling sync.Mutex
+
 	mu      sync.Mutex
 	sources map[string]*source
 	// all are the services of all sources, by name.
-	all     *MapEdit[[]*Service]
-	wanted  []string
-	version uint64
+	all *MapEdit[[]*Service]
+	// wanted are the services that the configuration names, named those and the ones
+	// that overrides name.
+	wanted, named []string
+	overrides     []*Overrides
+	// restored is the snapshot to start from, nil when there is none.
+	restored *Snapshot
+	version  uint64
 	// since is when, for each registry, the oldest change not handed out yet arrived.
 	since map[string]time.Time
 }
@@ -61,23 +75,18 @@ func NewManager(log *slog.Logger, m *metrics.Discovery) *Manager {
 // another Spec is replaced; what the old one knew stays until the new one is
 // synced. Sources not given stop, and their services go.
 func (m *Manager) Apply(sources []Source, wanted []string) {
-	wanted = slices.Clone(wanted)
 	m.mu.Lock()
-	m.wanted = wanted
+	m.wanted = slices.Clone(wanted)
 	gone := m.removeMissing(sources)
 	for _, s := range sources {
 		if old := m.startOrKeep(s); old != nil {
 			gone = append(gone, old)
 		}
 	}
-	kept := make([]*source, 0, len(m.sources))
-	for _, s := range m.sources {
-		kept = append(kept, s)
-	}
+	m.restored = nil // it is of the start alone
+	m.collectOverrides()
 	m.mu.Unlock()
-	for _, s := range kept {
-		s.want(wanted)
-	}
+	m.tellWanted()
 	for _, s := range gone {
 		s.stop()
 	}
@@ -110,12 +119,9 @@ func (m *Manager) startOrKeep(spec Source) (replaced *source) {
 	}
 	s := newSource(m, spec)
 	if old != nil {
-		s.services = old.services
-		s.generation = old.generation + 1
-	}
-	if old != nil {
-		m.metrics.Watches(spec.Name, -old.watches)
-		old.watches = 0
+		s.succeed(old)
+	} else {
+		m.restore(s)
 	}
 	m.sources[spec.Name] = s
 	s.start()
@@ -133,7 +139,7 @@ func (m *Manager) Started(ctx context.Context) (late []string) {
 	m.mu.Unlock()
 	begin := time.Now()
 	for _, s := range sources {
-		if !s.waitSynced(ctx, s.StartTimeout-time.Since(begin)) {
+		if !s.waitSynced(ctx, s.startLimit()-time.Since(begin)) {
 			late = append(late, s.Name)
 		}
 	}
@@ -166,7 +172,7 @@ func (m *Manager) Next(ctx context.Context) (Change, error) {
 
 func (m *Manager) catalogLocked() *Catalog {
 	m.version++
-	return &Catalog{Version: m.version, services: m.all.Map()}
+	return &Catalog{Version: m.version, services: m.all.Map(), overrides: m.overrides}
 }
 
 // set puts a service into the next catalog, or takes it out when s is nil. The
@@ -204,6 +210,12 @@ type SourceStatus struct {
 	Name string
 	// Synced says that everything it holds was received once.
 	Synced bool
+	// Restored is when the snapshot was taken that is served until then; zero: none.
+	Restored time.Time
+	// Held is the number of instances kept though it does not list them, Doubt why its
+	// answers are suspect now, empty when they are not.
+	Held  int
+	Doubt string
 	// Contact describes what was reached (Consul's leader), if anything.
 	Contact string
 	// Err is the last failure, nil since the last success.
@@ -217,14 +229,23 @@ type SourceStatus struct {
 
 // String says it in one line.
 func (s SourceStatus) String() string {
+	line := fmt.Sprintf("%s: %d services, %d watched", s.Name, s.Seen, s.Watched)
 	switch {
 	case s.Err != nil:
-		return fmt.Sprintf("%s: stale: %v", s.Name, s.Err)
+		line = fmt.Sprintf("%s: stale: %v", s.Name, s.Err)
 	case !s.Synced:
-		return s.Name + ": not synced yet"
-	default:
-		return fmt.Sprintf("%s: %d services, %d watched", s.Name, s.Seen, s.Watched)
+		line = s.Name + ": not synced yet"
 	}
+	if !s.Restored.IsZero() {
+		line += ", serving the snapshot of " + s.Restored.UTC().Format(time.RFC3339)
+	}
+	if s.Held > 0 {
+		line += fmt.Sprintf(", holding %d instances", s.Held)
+	}
+	if s.Doubt != "" {
+		line += ", answers in doubt: " + s.Doubt
+	}
+	return line
 }
 
 // Statuses returns the state of each source, by name.
@@ -234,7 +255,7 @@ func (m *Manager) Statuses() []SourceStatus {
 	out := make([]SourceStatus, 0, len(m.sources))
 	for _, s := range m.sources {
 		st := s.status
-		st.Watched = len(s.services)
+		st.Watched, st.Held, st.Doubt = len(s.services), s.guard.heldAll, s.guard.doubted(time.Now())
 		out = append(out, st)
 	}
 	slices.SortFunc(out, func(a, b SourceStatus) int { return cmp.Compare(a.Name, b.Name) })

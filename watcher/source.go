@@ -16,6 +16,10 @@ const (
 	maxPause   = 10 * time.Second
 )
 
+// restoredPatience is how long a start waits for a registry of which it has a
+// snapshot.
+const restoredPatience = 2 * time.Second
+
 // source is one running registry.
 type source struct {
 	Source
@@ -32,14 +36,34 @@ type source struct {
 	status     SourceStatus
 	// watches are those the running discoverer told of.
 	watches int
+	guard   *guard
+	// begun says that synced is closed: the start need not wait for this source.
+	begun bool
+	// inherited says that what is known came from another configuration of the source:
+	// what its first answers and the first sync do not find is gone without a question.
+	// moved says that it is of another registry, and so is what was held.
+	inherited, moved bool
+	// known is when what is known was so, as long as this source is not synced; zero:
+	// nothing is, or not of this registry.
+	known     time.Time
+	overrides *Overrides
 	// failedSince is when the errors in status.Err began.
 	failedSince time.Time
 }
 
-// entry is a service and the run of the discoverer that sent it last.
+// entry is a service, the run of the discoverer that sent it last, and when that was.
 type entry struct {
 	service    *Service
 	generation int
+	confirmed  time.Time
+}
+
+// instances are those of the service, none when there is no service.
+func (e entry) instances() []Instance {
+	if e.service == nil {
+		return nil
+	}
+	return e.service.Instances
 }
 
 func newSource(m *Manager, spec Source) *source {
@@ -47,8 +71,8 @@ func newSource(m *Manager, spec Source) *source {
 	return &source{
 		Source: spec, m: m, ctx: ctx, cancel: cancel,
 		done: make(chan struct{}), synced: make(chan struct{}),
-		services: map[string]entry{},
-		status:   SourceStatus{Name: spec.Name},
+		services: map[string]entry{}, guard: newGuard(spec.Guard),
+		status: SourceStatus{Name: spec.Name},
 	}
 }
 
@@ -63,6 +87,17 @@ func (s *source) start() {
 func (s *source) stop() {
 	s.cancel()
 	<-s.done
+}
+
+// startLimit bounds the wait of a start for this source: with a snapshot to serve
+// it is not worth a long one.
+func (s *source) startLimit() time.Duration {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if !s.status.Restored.IsZero() {
+		return min(restoredPatience, s.StartTimeout)
+	}
+	return s.StartTimeout
 }
 
 // waitSynced waits at most limit for the first full answer.
@@ -80,16 +115,6 @@ func (s *source) waitSynced(ctx context.Context, limit time.Duration) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// want passes the services that the configuration names to the discoverer.
-func (s *source) want(services []string) {
-	s.m.mu.Lock()
-	w := s.wanter
-	s.m.mu.Unlock()
-	if w != nil {
-		w.Want(services)
 	}
 }
 
@@ -153,7 +178,7 @@ func (s *source) adopt(d Discoverer) {
 	s.m.mu.Lock()
 	s.generation++
 	s.wanter = w
-	wanted := s.m.wanted
+	wanted := s.m.named
 	s.m.mu.Unlock()
 	if w != nil {
 		w.Want(wanted)
@@ -162,6 +187,13 @@ func (s *source) adopt(d Discoverer) {
 
 // take merges one update.
 func (s *source) take(u Update) {
+	s.merge(u)
+	if u.Overrides != nil {
+		s.m.tellWanted()
+	}
+}
+
+func (s *source) merge(u Update) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	if s.m.sources[s.Name] != s {
@@ -170,37 +202,83 @@ func (s *source) take(u Update) {
 	if u.Service != "" {
 		s.replace(u)
 	}
+	if u.Overrides != nil {
+		s.override(u.Overrides, u.Since)
+	}
 	if u.Report != nil {
 		s.report(u.Report)
 	}
 }
 
+// replace takes in what is said of one service.
 func (s *source) replace(u Update) {
 	old, had := s.services[u.Service]
-	switch {
-	case len(u.Instances) == 0 && !had:
-		return
-	case len(u.Instances) == 0:
-		delete(s.services, u.Service)
-		s.m.set(Key{Registry: s.Name, Service: u.Service}, nil)
-	default:
-		slices.SortFunc(u.Instances, compareIDs)
-		if had && slices.EqualFunc(old.service.Instances, u.Instances, sameInstance) {
-			s.services[u.Service] = entry{old.service, s.generation}
-			s.m.metrics.Update(s.Name, "unchanged")
-			return
+	if u.Unknown {
+		if had {
+			old.generation = s.generation
+			s.services[u.Service] = old
 		}
-		svc := &Service{Key: Key{Registry: s.Name, Service: u.Service}, Instances: u.Instances}
-		s.services[u.Service] = entry{svc, s.generation}
+		return
+	}
+	now := time.Now()
+	before := old.instances()
+	u.Instances = append(u.Instances, unknownOf(before, u.UnknownIn)...)
+	slices.SortFunc(u.Instances, compareIDs)
+	s.guard.count(before, u.Instances, now)
+	suspect := cmp.Or(u.Suspect, s.guard.doubted(now))
+	l := lossOf(before, u.Instances, u.Excused)
+	if s.inherited && old.generation != s.generation {
+		l.reconfigured(s.moved, suspect)
+	}
+	held := s.guard.judge(u.Service, l, u.Instances, suspect, now)
+	s.store(u.Service, append(u.Instances, held...), u.Since, now)
+	s.releaseClaimed(u.Service, u.Instances, now)
+	if len(l.gone) > 0 && s.guard.shrinks(now) {
+		s.doubt(catalogLoss, now)
+	}
+}
+
+// unknownOf are the instances, held ones excepted, in datacenters that have not told
+// theirs: they stay.
+func unknownOf(instances []Instance, datacenters []string) (out []Instance) {
+	for _, in := range instances {
+		if in.Held == nil && slices.Contains(datacenters, in.Datacenter) {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// store makes the instances those of a service, held ones included.
+func (s *source) store(service string, instances []Instance, since, confirmed time.Time) {
+	old, had := s.services[service]
+	slices.SortFunc(instances, compareIDs)
+	switch {
+	case len(instances) == 0 && !had:
+		return
+	case had && slices.EqualFunc(old.service.Instances, instances, sameInstance):
+		s.services[service] = entry{old.service, s.generation, confirmed}
+		s.m.metrics.Update(s.Name, "unchanged")
+		return
+	case len(instances) == 0:
+		delete(s.services, service)
+		s.m.set(Key{Registry: s.Name, Service: service}, nil)
+	default:
+		svc := &Service{Key: Key{Registry: s.Name, Service: service}, Instances: instances}
+		s.services[service] = entry{svc, s.generation, confirmed}
 		s.m.set(svc.Key, svc)
 	}
+	s.noteHeld(service, old.instances(), instances)
 	s.m.metrics.Update(s.Name, "changed")
-	s.m.touch(s.Name, u.Since)
+	s.m.touch(s.Name, since)
 }
 
 func (s *source) report(r *Report) {
 	s.watches += r.Watches
 	s.m.metrics.Watches(s.Name, r.Watches)
+	if r.Suspect != "" {
+		s.doubt(r.Suspect, time.Now())
+	}
 	if r.Contact != "" {
 		s.status.Contact = r.Contact
 	}
@@ -219,6 +297,18 @@ func (s *source) report(r *Report) {
 	}
 	if r.Synced {
 		s.finishSync()
+	}
+	if r.Synced || r.Answered {
+		s.begin()
+	}
+}
+
+// begin ends the wait of a start for this source.
+func (s *source) begin() {
+	if !s.begun {
+		s.begun = true
+		close(s.synced)
+		s.m.touch(s.Name, time.Time{})
 	}
 }
 
@@ -239,23 +329,16 @@ func (s *source) answered(r *Report) {
 	}
 }
 
-// finishSync drops what an earlier run knew and this one did not find.
+// finishSync drops what an earlier run knew and this one did not find, unless that
+// is implausible.
 func (s *source) finishSync() {
-	before := len(s.services)
 	for name, e := range s.services {
 		if e.generation != s.generation {
-			delete(s.services, name)
-			s.m.set(e.service.Key, nil)
+			s.replace(Update{Service: name})
 		}
 	}
-	first := !s.status.Synced
-	s.status.Synced = true
-	if first {
-		close(s.synced)
-	}
-	if first || before != len(s.services) {
-		s.m.touch(s.Name, time.Time{})
-	}
+	s.inherited, s.moved = false, false
+	s.status.Synced, s.status.Restored = true, time.Time{}
 }
 
 // fail notes an error of the discoverer as a whole.
@@ -275,6 +358,9 @@ func (s *source) failed(reason string, err error) {
 	}
 	s.status.Err = err
 	s.m.metrics.Failed(s.Name, reason)
+	if !s.status.Restored.IsZero() {
+		s.begin() // there is something to serve meanwhile
+	}
 }
 
 // Sleep waits for d and returns false if ctx ends first.
@@ -297,8 +383,12 @@ func NextPause(last time.Duration) time.Duration {
 
 func compareIDs(a, b Instance) int { return cmp.Compare(a.ID, b.ID) }
 
+func compareID(in Instance, id string) int { return cmp.Compare(in.ID, id) }
+
 func sameInstance(a, b Instance) bool {
 	return a.ID == b.ID && a.Address == b.Address && a.Status == b.Status && a.Cause == b.Cause &&
 		a.Weight == b.Weight && a.Created == b.Created &&
+		a.Datacenter == b.Datacenter && a.Zone == b.Zone && a.Tier == b.Tier &&
+		a.Held == b.Held && a.Problem == b.Problem &&
 		slices.Equal(a.Announcements, b.Announcements) && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta)
 }

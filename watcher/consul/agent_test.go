@@ -113,7 +113,7 @@ func TestMetaFilter(t *testing.T) {
 	ask := func(index uint64) (map[string][]string, uint64) {
 		t.Helper()
 		services, meta, err := a.Client().Catalog().Services(&api.QueryOptions{
-			Filter: metaFilter, WaitIndex: index, WaitTime: consultest.Patience,
+			Filter: metaFilterFor(config.Consul{}), WaitIndex: index, WaitTime: consultest.Patience,
 		})
 		if err != nil {
 			t.Fatal(err)

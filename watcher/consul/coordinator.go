@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,10 +17,16 @@ import (
 // Over plain HTTP a blocking query is a connection, and an agent takes 200 of them
 // from one client by default. So only so many services have a query of their own;
 // the others share one on the state of all checks (see shared.go).
+//
+// There is one for each datacenter.
 type coordinator struct {
 	*Registry
-	ctx     context.Context
-	out     chan<- watcher.Update
+	ctx context.Context
+	// place is that of dc among the Registry's datacenters.
+	place   int
+	dc      string
+	mapper  *mapper
+	merge   *merger
 	running sync.WaitGroup
 
 	lists   chan list
@@ -36,8 +41,25 @@ type coordinator struct {
 	services   map[string]*service
 	// sharing says that the shared query runs.
 	sharing bool
-	synced  bool
+	// told is how far the start has come: everything answered or failed; everything
+	// answered.
+	told progress
+	// store takes what the key-value store overrides; stored says that it has answered
+	// or failed.
+	store  chan watcher.Update
+	stored bool
+	// traffic is what Busy told last.
+	traffic map[string]uint64
 }
+
+// progress is how far a start has come.
+type progress uint8
+
+const (
+	starting progress = iota
+	answered
+	synced
+)
 
 // The lists of services.
 const (
@@ -51,7 +73,9 @@ type list struct {
 	// names are the services it names, with a sum of their tags.
 	names map[string]uint64
 	// seen is the number of services in the catalog, for byTags.
-	seen   int
+	seen int
+	// failed says that it could not be read so far.
+	failed bool
 	report watcher.Report
 }
 
@@ -63,10 +87,14 @@ type result struct {
 	// once says that it comes from a single read.
 	once      bool
 	instances []watcher.Instance
-	sums      checkSums
-	since     time.Time
-	err       error
-	report    watcher.Report
+	// excused are listed but take no part; suspect says what speaks against the answer.
+	excused []string
+	suspect string
+	index   uint64
+	sums    checkSums
+	since   time.Time
+	err     error
+	report  watcher.Report
 }
 
 // service is one watched service.
@@ -80,25 +108,39 @@ type service struct {
 	// follow it, stale that one is due, failed that the last one failed.
 	reading, dirty, stale, failed bool
 	readAt                        time.Time
-	// sums are those of the last result.
-	sums checkSums
+	// sums are those of the last result, ids its instances, index where it stood.
+	sums  checkSums
+	ids   []string
+	index uint64
 }
 
-func newCoordinator(ctx context.Context, r *Registry, out chan<- watcher.Update) *coordinator {
+func newCoordinator(ctx context.Context, r *Registry, place int, dc string, m *mapper, merge *merger) *coordinator {
 	c := &coordinator{
-		Registry: r, ctx: ctx, out: out,
+		Registry: r, ctx: ctx, place: place, dc: dc, mapper: m, merge: merge,
 		lists: make(chan list), results: make(chan result), checks: make(chan checkSums),
-		reports: make(chan *watcher.Report), services: map[string]*service{}, limit: r.conf.MaxWatches,
+		reports: make(chan *watcher.Report), store: make(chan watcher.Update),
+		services: map[string]*service{}, limit: max(1, r.conf.MaxWatches/len(r.datacenters)),
 	}
-	if strings.HasPrefix(r.conf.Address, "https://") {
+	if multiplexed(r.conf) {
 		c.limit = math.MaxInt // HTTP/2 carries them all on a few connections
 	}
+	c.stored = place > 0 || r.conf.KVPrefix == ""
 	return c
 }
 
+// run watches the datacenter until its context ends.
 func (c *coordinator) run() {
+	defer c.running.Wait()
+	c.running.Go(func() { c.watchTags(c.ctx) })
+	c.running.Go(func() { c.watchMeta(c.ctx) })
+	c.running.Go(c.probeLeader)
+	if !c.stored {
+		c.running.Go(c.watchStore)
+	}
 	refresh := time.NewTicker(refreshTick)
 	defer refresh.Stop()
+	balance := time.NewTicker(balanceEvery)
+	defer balance.Stop()
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -111,21 +153,23 @@ func (c *coordinator) run() {
 			c.takeChecks(sums)
 		case rep := <-c.reports:
 			c.send(watcher.Update{Report: rep})
-		case <-c.asked:
+		case why := <-c.moves:
+			c.send(watcher.Update{Report: &watcher.Report{Suspect: why}})
+		case u := <-c.store:
+			c.stored = true
+			c.send(u)
+		case <-c.asked[c.place]:
 			c.reconcile()
 		case now := <-refresh.C:
 			c.refresh(now)
+		case <-balance.C:
+			c.balance()
 		}
-		c.finishSync()
+		c.tellProgress()
 	}
 }
 
-func (c *coordinator) send(u watcher.Update) {
-	select {
-	case c.out <- u:
-	case <-c.ctx.Done():
-	}
-}
+func (c *coordinator) send(u watcher.Update) { c.merge.send(c.place, u) }
 
 // takeList takes in a list of the catalog, or its failure.
 func (c *coordinator) takeList(l list) {
@@ -135,7 +179,9 @@ func (c *coordinator) takeList(l list) {
 		c.reconcile()
 		c.rereadChanged(before, l.names)
 	}
-	if l.from == byTags && l.report.Err == nil {
+	if l.report.Err != nil {
+		c.last[l.from].failed = true
+	} else if l.from == byTags {
 		l.report.Seen = &l.seen
 	}
 	c.send(watcher.Update{Report: &l.report})
@@ -192,7 +238,8 @@ func (c *coordinator) watchAlone(name string, s *service) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.cancel = cancel
 	c.own++
-	c.running.Go(func() { c.watchService(ctx, c, name, s) })
+	had, known := len(s.ids), s.index
+	c.running.Go(func() { c.watchService(ctx, name, s, had, known) })
 }
 
 // takeResult passes a service's answer on.
@@ -209,14 +256,23 @@ func (c *coordinator) takeResult(r result) {
 		if r.report.Reason == tooManyConns {
 			c.shareMore(r.name, s)
 		}
-		c.send(watcher.Update{Report: &r.report})
+		u := watcher.Update{Report: &r.report}
+		if !s.known {
+			u.Service, u.Unknown = r.name, true
+		}
+		c.send(u)
 		return
 	}
-	s.known, s.sums = true, r.sums
-	s.announces = slices.ContainsFunc(r.instances, func(in watcher.Instance) bool {
-		return len(in.Announcements) > 0
+	s.known, s.sums, s.index = true, r.sums, r.index
+	s.announces = slices.ContainsFunc(r.instances, announces)
+	s.ids = make([]string, 0, len(r.instances))
+	for i := range r.instances {
+		s.ids = append(s.ids, r.instances[i].ID)
+	}
+	c.send(watcher.Update{
+		Service: r.name, Instances: r.instances, Excused: r.excused, Suspect: r.suspect,
+		Since: r.since, Report: &r.report,
 	})
-	c.send(watcher.Update{Service: r.name, Instances: r.instances, Since: r.since, Report: &r.report})
 	c.dropIdle(r.name, s)
 }
 
@@ -231,19 +287,34 @@ func (c *coordinator) dropIdle(name string, s *service) {
 		c.own--
 	}
 	delete(c.services, name)
-	c.send(watcher.Update{Service: name, Since: time.Now(), Report: &watcher.Report{Watches: -1}})
+	c.send(watcher.Update{
+		Service: name, Excused: s.ids, Since: time.Now(), Report: &watcher.Report{Watches: -1},
+	})
 }
 
-// finishSync tells, once, that everything there is has been sent.
-func (c *coordinator) finishSync() {
-	if c.synced || c.last[byTags].names == nil || c.last[byMeta].names == nil {
+// tellProgress tells, once each, that everything there is to ask has answered or
+// failed, and that it has been sent.
+func (c *coordinator) tellProgress() {
+	if c.told == synced || !c.stored {
 		return
+	}
+	reached := synced
+	for _, l := range c.last {
+		switch {
+		case l.names != nil:
+		case l.failed:
+			reached = answered
+		default:
+			return
+		}
 	}
 	for _, s := range c.services {
 		if !s.answered {
 			return
 		}
 	}
-	c.synced = true
-	c.send(watcher.Update{Report: &watcher.Report{Synced: true}})
+	if reached > c.told {
+		c.told = reached
+		c.send(watcher.Update{Report: &watcher.Report{Answered: true, Synced: reached == synced}})
+	}
 }

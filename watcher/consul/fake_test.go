@@ -21,11 +21,16 @@ type answer struct {
 	index  uint64
 	body   string // empty: null
 	hang   bool   // until the client goes
+	// over is true of an answer that does not wait: the wait is over.
+	over bool
+	// header is what it says beside the index.
+	header map[string]string
 }
 
 // fake is a double of an agent's HTTP API, for what a real one cannot be made to
 // do. A blocking query hangs while the answer has the index it waits for. The path
-// with plain behind it, if it is there, answers those that are not blocking.
+// with plain behind it, if it is there, answers those that are not blocking; with
+// stale behind it those that any server may answer.
 type fake struct {
 	mu      sync.Mutex
 	answers map[string]answer
@@ -67,9 +72,12 @@ func (f *fake) count(path string) int {
 	return f.asked[path]
 }
 
-func (f *fake) now(path, index string) (answer, chan struct{}) {
+func (f *fake) now(path, index string, anyServer bool) (answer, chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if a, ok := f.answers[path+stale]; ok && anyServer {
+		return a, f.changed
+	}
 	if a, ok := f.answers[path+plain]; ok && index == "" {
 		return a, f.changed
 	}
@@ -92,8 +100,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	for {
 		waits := r.URL.Query().Get("index")
-		a, changed := f.now(path, waits)
-		if !a.hang && (waits == "" || waits != fmt.Sprint(a.index)) {
+		a, changed := f.now(path, waits, r.URL.Query().Has("stale"))
+		if !a.hang && (a.over || waits == "" || waits != fmt.Sprint(a.index)) {
 			reply(w, a)
 			return
 		}
@@ -108,6 +116,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func reply(w http.ResponseWriter, a answer) {
 	if a.index > 0 {
 		w.Header().Set("X-Consul-Index", fmt.Sprint(a.index))
+	}
+	w.Header().Set("X-Consul-LastContact", "0") // without it a client reads none of the others
+	for name, value := range a.header {
+		w.Header().Set(name, value)
 	}
 	if a.status != 0 {
 		w.WriteHeader(a.status)
@@ -124,6 +136,7 @@ const (
 	webPath  = "/v1/health/service/web"
 	leader   = "/v1/status/leader"
 	plain    = "?plain"
+	stale    = "?stale"
 )
 
 // webEntry is a service entry that announces a rule, as JSON.

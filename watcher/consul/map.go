@@ -1,49 +1,71 @@
 package consul
 
 import (
-	"net"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
 
+	"usher/config"
 	"usher/watcher"
 )
 
-// instancesOf translates the entries of one service.
+// mapper translates what Consul says of a service into instances. It is immutable:
+// any goroutine may use it.
+type mapper struct {
+	conf config.Consul
+	// zone is usher's own; empty: not known.
+	zone string
+	// self is the name that usher itself is registered under; empty: it is not.
+	self string
+	// rank is the place of a datacenter in the order of preference, 0 for the first;
+	// nil: all are alike.
+	rank func(dc string) int
+}
+
+// instancesOf translates the entries of one service, with nothing but a tag prefix
+// configured.
 func instancesOf(entries []*api.ServiceEntry, prefix string) []watcher.Instance {
+	m := &mapper{conf: config.Consul{TagPrefix: prefix}}
+	return m.instances(entries)
+}
+
+// instances translates the entries of one service. Those that do not take part
+// because they announce nothing are there as well, without an announcement: the
+// configuration may name the service.
+func (m *mapper) instances(entries []*api.ServiceEntry) []watcher.Instance {
 	out := make([]watcher.Instance, 0, len(entries))
 	for _, e := range entries {
-		if routable(e) {
-			out = append(out, instanceOf(e, prefix))
+		if routable(e.Service) {
+			out = append(out, m.instance(e))
 		}
 	}
+	m.addDefault(entries, out)
 	return out
 }
 
 // routable says whether an entry is an instance that requests may go to: proxies,
 // gateways and Consul itself are not.
-func routable(e *api.ServiceEntry) bool {
-	return e.Service.Kind == api.ServiceKindTypical && e.Service.Service != "consul" && watcher.Enabled(e.Service.Meta)
+func routable(s *api.AgentService) bool {
+	return s.Kind == api.ServiceKindTypical && s.Service != consulName && !watcher.OptedOut(s.Tags, s.Meta)
 }
 
-func instanceOf(e *api.ServiceEntry, prefix string) watcher.Instance {
+func (m *mapper) instance(e *api.ServiceEntry) watcher.Instance {
 	s := e.Service
-	host := s.Address
-	if host == "" {
-		host = e.Node.Address
-	}
-	status, cause := health(e.Checks)
+	status, cause := m.health(e.Checks)
+	address, problem := m.address(e)
 	in := watcher.Instance{
 		ID:      identity(e),
-		Address: net.JoinHostPort(host, strconv.Itoa(s.Port)),
-		Status:  status, Cause: cause,
+		Address: address,
+		Status:  status, Cause: cause, Problem: problem,
 		Weight:  watcher.Weight(weight(s.Weights, status), s.Meta),
 		Created: s.CreateIndex,
 		Tags:    s.Tags, Meta: s.Meta,
-		Announcements: watcher.Announcements(prefix, s.Tags, s.Meta),
+		Announcements: watcher.Announcements(m.conf.TagPrefix, s.Tags, s.Meta),
+		Datacenter:    e.Node.Datacenter, Zone: zone(e),
 	}
+	in.Tier = m.tier(in.Datacenter, in.Zone)
 	for i := range in.Announcements {
 		in.Announcements[i].Text = expandDC(in.Announcements[i].Text, e.Node.Datacenter)
 	}
@@ -62,6 +84,20 @@ func identity(e *api.ServiceEntry) string {
 	return strings.Join(append(parts, e.Node.Node, e.Service.ID), "/")
 }
 
+// health is the status of an instance and the check it comes from.
+func (m *mapper) health(checks api.HealthChecks) (watcher.Status, string) {
+	if m.conf.ChecksRequired == requiredOne {
+		return healthOfOne(checks)
+	}
+	return health(checks)
+}
+
+// requiredOne is the checks_required that asks for one passing check.
+const requiredOne = "one"
+
+// serfHealth is the check that gossip makes of every node.
+const serfHealth = "serfHealth"
+
 // health is the worst of an instance's checks and the check it comes from. An
 // instance without checks is passing.
 func health(checks api.HealthChecks) (watcher.Status, string) {
@@ -74,8 +110,39 @@ func health(checks api.HealthChecks) (watcher.Status, string) {
 	return worst, cause
 }
 
+// healthOfOne is the health as Fabio sees it: one passing check of the service is
+// enough, none is not. Maintenance and a lost node count all the same; other checks
+// of the node do not.
+func healthOfOne(checks api.HealthChecks) (watcher.Status, string) {
+	var decisive api.HealthChecks
+	found, passes := false, false
+	for _, c := range checks {
+		switch {
+		case isMaintenance(c) || c.CheckID == serfHealth && checkStatus(c) == watcher.Critical:
+			decisive = append(decisive, c)
+		case c.ServiceID != "":
+			found = true
+			passes = passes || checkStatus(c) == watcher.Passing
+		}
+	}
+	switch {
+	case len(decisive) > 0:
+		return health(decisive)
+	case passes:
+		return watcher.Passing, ""
+	case found:
+		return watcher.Critical, "no check passes (checks_required: one)"
+	default:
+		return watcher.Critical, "no check (checks_required: one)"
+	}
+}
+
+func isMaintenance(c *api.HealthCheck) bool {
+	return c.CheckID == api.NodeMaint || strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix)
+}
+
 func checkStatus(c *api.HealthCheck) watcher.Status {
-	if c.CheckID == api.NodeMaint || strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix) {
+	if isMaintenance(c) {
 		return watcher.Maintenance
 	}
 	switch c.Status {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"usher/config"
 	"usher/watcher"
 )
 
@@ -25,7 +26,9 @@ func entry(change func(*api.ServiceEntry)) *api.ServiceEntry {
 }
 
 func TestInstance(t *testing.T) {
-	plain := watcher.Instance{ID: "dc1/n1/web-1", Address: "10.0.0.2:80", Weight: 4, Created: 9}
+	plain := watcher.Instance{
+		ID: "dc1/n1/web-1", Address: "10.0.0.2:80", Weight: 4, Created: 9, Datacenter: "dc1",
+	}
 	for name, test := range map[string]struct {
 		change func(e *api.ServiceEntry)
 		want   func(in *watcher.Instance)
@@ -88,10 +91,19 @@ func TestNoInstance(t *testing.T) {
 		"a gateway":        func(e *api.ServiceEntry) { e.Service.Kind = api.ServiceKindIngressGateway },
 		"Consul itself":    func(e *api.ServiceEntry) { e.Service.Service = "consul" },
 		"it is turned off": func(e *api.ServiceEntry) { e.Service.Meta = map[string]string{"usher-enable": "false"} },
+		"by a tag":         func(e *api.ServiceEntry) { e.Service.Tags = []string{"usher-enable=false"} },
+		"on and off": func(e *api.ServiceEntry) {
+			e.Service.Tags = []string{"usher-enable=true", "urlprefix-/"}
+			e.Service.Meta = map[string]string{"usher-enable": "false"}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := instancesOf([]*api.ServiceEntry{entry(change)}, "urlprefix-"); len(got) != 0 {
 				t.Errorf("got %+v", got)
+			}
+			m := &mapper{conf: config.Consul{TagPrefix: "urlprefix-", Expose: "all", DefaultRoute: "/"}}
+			if got := m.instances([]*api.ServiceEntry{entry(change)}); len(got) != 0 {
+				t.Errorf("with everything exposed: %+v", got)
 			}
 		})
 	}
@@ -128,6 +140,52 @@ func TestHealth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, cause := health(test.checks); got != test.want || cause != test.cause {
+				t.Errorf("got %v, %q, want %v, %q", got, cause, test.want, test.cause)
+			}
+		})
+	}
+}
+
+// TestHealthOfOne: the health as Fabio sees it.
+func TestHealthOfOne(t *testing.T) {
+	own := func(id, status string) *api.HealthCheck {
+		return &api.HealthCheck{CheckID: id, Name: id, Status: status, ServiceID: "web-1"}
+	}
+	node := func(id, status string) *api.HealthCheck {
+		return &api.HealthCheck{CheckID: id, Name: id, Status: status}
+	}
+	const none, without = "no check passes (checks_required: one)", "no check (checks_required: one)"
+	m := &mapper{conf: config.Consul{ChecksRequired: "one"}}
+	for name, test := range map[string]struct {
+		checks api.HealthChecks
+		want   watcher.Status
+		cause  string
+	}{
+		"no checks":             {nil, watcher.Critical, without},
+		"the node's alone":      {api.HealthChecks{node("serfHealth", "passing")}, watcher.Critical, without},
+		"one of one":            {api.HealthChecks{own("a", "passing")}, watcher.Passing, ""},
+		"one of two":            {api.HealthChecks{own("a", "critical"), own("b", "passing")}, watcher.Passing, ""},
+		"none of two":           {api.HealthChecks{own("a", "critical"), own("b", "warning")}, watcher.Critical, none},
+		"a disk is full beside": {api.HealthChecks{node("disk", "critical"), own("a", "passing")}, watcher.Passing, ""},
+		"the node is lost": {
+			api.HealthChecks{own("a", "passing"), node("serfHealth", "critical")},
+			watcher.Critical, `check "serfHealth" is critical`,
+		},
+		"maintenance": {
+			api.HealthChecks{own("a", "passing"), own("_service_maintenance:web-1", "critical")},
+			watcher.Maintenance, `check "_service_maintenance:web-1" is maintenance`,
+		},
+		"maintenance of a lost node": {
+			api.HealthChecks{node("serfHealth", "critical"), node("_node_maintenance", "critical")},
+			watcher.Maintenance, `check "_node_maintenance" is maintenance`,
+		},
+		"maintenance of what never passed": {
+			api.HealthChecks{own("a", "critical"), own("_service_maintenance:web-1", "critical")},
+			watcher.Maintenance, `check "_service_maintenance:web-1" is maintenance`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, cause := m.health(test.checks); got != test.want || cause != test.cause {
 				t.Errorf("got %v, %q, want %v, %q", got, cause, test.want, test.cause)
 			}
 		})

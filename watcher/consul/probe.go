@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -37,18 +36,18 @@ func Probe(ctx context.Context, conf config.Consul) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	opts.Filter = metaFilter
+	opts.Filter = metaFilterFor(conf)
 	byMeta, _, err := client.Catalog().Services(opts)
 	if err != nil {
 		return Found{}, err
 	}
-	return Found{leader, len(services), countAnnouncing(services, byMeta, conf.TagPrefix)}, nil
+	m := &mapper{conf: conf}
+	return Found{leader, len(services), countAnnouncing(services, byMeta, m.wantsTags)}, nil
 }
 
-func countAnnouncing(services, byMeta map[string][]string, prefix string) (n int) {
+func countAnnouncing(services, byMeta map[string][]string, wants func(string, []string) bool) (n int) {
 	for name, tags := range services {
-		_, meta := byMeta[name]
-		if meta || strings.Contains("\x00"+strings.Join(tags, "\x00"), "\x00"+prefix) {
+		if _, meta := byMeta[name]; meta || wants(name, tags) {
 			n++
 		}
 	}

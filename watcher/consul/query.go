@@ -2,25 +2,29 @@ package consul
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
-	"strings"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"usher/watcher"
 )
-
-// metaFilter selects, at the agent, the services whose meta announces a route.
-const metaFilter = `"` + watcher.MetaRoute + `" in ServiceMeta or "` + watcher.MetaRoute + `-2" in ServiceMeta`
 
 // follower repeats one query: it keeps the index, paces the answers and pauses
 // after errors.
 type follower struct {
 	index uint64
+	// known is the index of the last answer that was applied.
+	known uint64
 	pause time.Duration
 	// tokens is a bucket of a few answers that refills with one each tenth of a second,
 	// so that a flood of changes costs at most ten answers a second.
 	tokens float64
 	filled time.Time
+	// suspect says why the next answer that is applied may leave out what is there.
+	suspect string
 }
 
 const (
@@ -36,14 +40,30 @@ func newFollower() *follower {
 func (f *follower) answered(got uint64) (apply, reset bool) {
 	f.pause = watcher.FirstPause
 	last := f.index
-	f.index, apply = step(last, got)
+	if f.index, apply = step(last, got); !apply {
+		f.suspect = "the index went backwards"
+	} else {
+		f.known = f.index
+	}
 	return apply, !apply
+}
+
+// doubt returns what speaks against an answer that is applied, once: what follows is
+// seen to change from it on.
+func (f *follower) doubt(filtered bool) string {
+	why := f.suspect
+	f.suspect = ""
+	if filtered {
+		why = "the token may not see everything"
+	}
+	return why
 }
 
 // failed takes note of an error: the next query has no index, after a pause. It
 // returns false when ctx ended.
 func (f *follower) failed(ctx context.Context) bool {
 	f.index = 0
+	f.suspect = "the agent had failed just before"
 	ok := watcher.Sleep(ctx, f.pause)
 	f.pause = watcher.NextPause(f.pause)
 	return ok
@@ -62,29 +82,22 @@ func (f *follower) pace(ctx context.Context) bool {
 }
 
 // watchTags follows the catalog's services and their tags.
-func (r *Registry) watchTags(ctx context.Context, c *coordinator) {
-	r.watchList(ctx, c, byTags, "", func(tags []string) bool {
-		for _, t := range tags {
-			if strings.HasPrefix(t, r.conf.TagPrefix) {
-				return true
-			}
-		}
-		return false
-	})
+func (c *coordinator) watchTags(ctx context.Context) {
+	c.watchList(ctx, byTags, "", c.mapper.wantsTags)
 }
 
 // watchMeta follows the services whose meta announces a route.
-func (r *Registry) watchMeta(ctx context.Context, c *coordinator) {
-	r.watchList(ctx, c, byMeta, metaFilter, func([]string) bool { return true })
+func (c *coordinator) watchMeta(ctx context.Context) {
+	c.watchList(ctx, byMeta, metaFilterFor(c.conf), func(name string, _ []string) bool { return name != consulName })
 }
 
 // watchList follows a list of services and passes on those that keep picks.
-func (r *Registry) watchList(
-	ctx context.Context, c *coordinator, from int, filter string, keep func(tags []string) bool,
+func (c *coordinator) watchList(
+	ctx context.Context, from int, filter string, keep func(name string, tags []string) bool,
 ) {
 	f := newFollower()
 	for {
-		l, apply := r.readList(ctx, f, filter, keep)
+		l, apply := c.readList(ctx, f, filter, keep)
 		l.from = from
 		if ctx.Err() != nil {
 			return
@@ -120,13 +133,13 @@ func next(ctx context.Context, f *follower, err error) bool {
 	return f.pace(ctx)
 }
 
-func (r *Registry) readList(
-	ctx context.Context, f *follower, filter string, keep func(tags []string) bool,
+func (c *coordinator) readList(
+	ctx context.Context, f *follower, filter string, keep func(name string, tags []string) bool,
 ) (l list, apply bool) {
-	opts, cancel := blocking(ctx, f.index)
-	defer cancel()
-	opts.Filter = filter
-	services, meta, err := r.client.Catalog().Services(opts)
+	services, meta, err := ask(ctx, c, f, func(o *api.QueryOptions) (map[string][]string, *api.QueryMeta, error) {
+		o.Filter = filter
+		return c.client.Catalog().Services(o)
+	})
 	if err != nil {
 		l.report = watcher.Report{Err: err, Reason: reason(err)}
 		return l, false
@@ -135,17 +148,65 @@ func (r *Registry) readList(
 	l.report = watcher.Report{
 		Alive: true, Index: meta.LastIndex, Reset: reset, Filtered: &meta.ResultsFilteredByACLs,
 	}
+	if apply {
+		// An agent that lost its state: services without a query of their own see only the
+		// state after it.
+		l.report.Suspect = f.doubt(false)
+	}
 	l.seen = len(services)
-	if _, self := services["consul"]; self {
+	if _, self := services[consulName]; self {
 		l.seen-- // Consul's own service is nobody's to route
 	}
 	l.names = map[string]uint64{}
 	for name, tags := range services {
-		if name != "consul" && keep(tags) {
+		if keep(name, tags) {
 			l.names[name] = sumTags(tags)
 		}
 	}
 	return l, apply
+}
+
+// ask makes a follower's query that may be answered by any server: it is worth more to
+// be answered than to be answered by the leader. An answer that is too far behind is
+// asked for again, of the leader, and taken as it is when that fails; unless it is
+// older than what is known: a server that starts without a leader tells what it wrote
+// down last.
+func ask[T any](
+	ctx context.Context, c *coordinator, f *follower, query func(*api.QueryOptions) (T, *api.QueryMeta, error),
+) (T, *api.QueryMeta, error) {
+	opts, cancel := c.options(ctx, f.index)
+	defer cancel()
+	opts.AllowStale = c.conf.MaxStale > 0
+	got, meta, err := query(opts)
+	if err != nil || !opts.AllowStale {
+		return got, meta, err
+	}
+	behind := meta.LastIndex < f.known
+	if !behind && !old(meta, c.conf.MaxStale) {
+		return got, meta, nil
+	}
+	opts, cancelAgain := c.options(ctx, 0)
+	defer cancelAgain()
+	switch fresh, freshMeta, err := query(opts); {
+	case err == nil:
+		return fresh, freshMeta, nil
+	case behind:
+		return fresh, nil, fmt.Errorf("a server is behind what is known, and its leader: %w", err)
+	}
+	return got, meta, nil
+}
+
+// old says whether an answer is further behind the leader than it may be. Streaming
+// answers do not tell (consul #9776).
+func old(meta *api.QueryMeta, limit time.Duration) bool {
+	return meta.QueryBackend != api.QueryBackendStreaming && meta.LastContact > limit
+}
+
+// options are blocking's, for the coordinator's datacenter.
+func (c *coordinator) options(ctx context.Context, index uint64) (*api.QueryOptions, context.CancelFunc) {
+	opts, cancel := blocking(ctx, index)
+	opts.Datacenter = c.dc
+	return opts, cancel
 }
 
 // sumTags is a sum of a service's tags: another one means that they changed.
@@ -158,11 +219,13 @@ func sumTags(tags []string) uint64 {
 	return h.Sum64()
 }
 
-// watchService follows the health of one service until ctx ends.
-func (r *Registry) watchService(ctx context.Context, c *coordinator, name string, s *service) {
+// watchService follows the health of one service until ctx ends. had is the number of
+// instances it is known to have, known the index at which it had them.
+func (c *coordinator) watchService(ctx context.Context, name string, s *service, had int, known uint64) {
 	f := newFollower()
+	f.known = known
 	for {
-		res, apply := r.readService(ctx, f, name)
+		res, apply := c.readService(ctx, f, name, had)
 		res.of = s
 		if ctx.Err() != nil {
 			return
@@ -176,27 +239,34 @@ func (r *Registry) watchService(ctx context.Context, c *coordinator, name string
 				return
 			}
 		}
+		if res.err == nil && apply {
+			had = len(res.instances)
+		}
 		if !next(ctx, f, res.err) {
 			return
 		}
 	}
 }
 
-// readService reads a service once. Plain reads wait for a place first.
-func (r *Registry) readService(ctx context.Context, f *follower, name string) (res result, apply bool) {
+// readService reads a service once. Plain reads wait for a place first. That a
+// service has lost all of the instances it had, or most, is believed when the leader
+// says so as well: a streamed answer does not tell that the token has come to see less.
+func (c *coordinator) readService(ctx context.Context, f *follower, name string, had int) (res result, apply bool) {
 	res.name = name
 	if f.index == 0 {
 		select {
-		case r.reads <- struct{}{}:
-			defer func() { <-r.reads }()
+		case c.reads <- struct{}{}:
+			defer func() { <-c.reads }()
 		case <-ctx.Done():
 			res.err = ctx.Err()
 			return res, false
 		}
 	}
-	opts, cancel := blocking(ctx, f.index)
-	defer cancel()
-	entries, meta, err := r.client.Health().Service(name, "", false, opts)
+	first := f.index == 0 // a single read, or the first of many
+	entries, meta, err := c.queryService(ctx, f, name)
+	if err == nil && 2*len(entries) < had && meta.LastIndex >= f.index {
+		entries, meta, err = c.confirmService(ctx, name, meta)
+	}
 	res.since = time.Now()
 	if err != nil {
 		res.err = err
@@ -205,9 +275,64 @@ func (r *Registry) readService(ctx context.Context, f *follower, name string) (r
 	}
 	apply, reset := f.answered(meta.LastIndex)
 	res.report = watcher.Report{Reset: reset}
-	res.instances = instancesOf(entries, r.conf.TagPrefix)
-	if opts.WaitIndex == 0 { // a single read, or the first of many
-		res.sums = r.sumEntries(entries)
+	if !apply {
+		return res, false
+	}
+	res.index = meta.LastIndex
+	res.suspect = f.doubt(meta.ResultsFilteredByACLs)
+	res.instances = c.mapper.instances(entries)
+	res.excused = excused(entries, res.instances)
+	if first {
+		res.sums = c.sumEntries(entries)
 	}
 	return res, apply
+}
+
+// queryService asks for a service. A query that waits is streamed, which a stale one
+// would not be.
+func (c *coordinator) queryService(
+	ctx context.Context, f *follower, name string,
+) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	query := func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+		return c.client.Health().Service(name, "", false, o)
+	}
+	if f.index == 0 {
+		return ask(ctx, c, f, query)
+	}
+	opts, cancel := c.options(ctx, f.index)
+	defer cancel()
+	return query(opts)
+}
+
+// confirmService asks the leader whether a service has lost so much indeed. The index to go
+// on with is that of the first answer: the leader may be ahead.
+func (c *coordinator) confirmService(
+	ctx context.Context, name string, first *api.QueryMeta,
+) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	opts, cancel := c.options(ctx, 0)
+	defer cancel()
+	entries, meta, err := c.client.Health().Service(name, "", false, opts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("confirming that instances are gone: %w", err)
+	}
+	if len(entries) == 0 {
+		meta.LastIndex = first.LastIndex
+	}
+	meta.ResultsFilteredByACLs = meta.ResultsFilteredByACLs || first.ResultsFilteredByACLs
+	return entries, meta, nil
+}
+
+// excused are the IDs of the entries that are no instances: they are listed, but take
+// no part.
+func excused(entries []*api.ServiceEntry, instances []watcher.Instance) (ids []string) {
+	if len(entries) == len(instances) {
+		return nil
+	}
+	for _, e := range entries {
+		id := identity(e)
+		if !slices.ContainsFunc(instances, func(in watcher.Instance) bool { return in.ID == id }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -45,7 +45,7 @@ func (c *coordinator) watchShared(name string) {
 		c.sharing = true
 		c.log.Info("more services than connections to the agent: the others share a query",
 			"own", c.own, "hint", "use https, or raise max_watches here and limits.http_max_conns_per_client there")
-		c.running.Go(func() { c.watchChecks(c.ctx, c) })
+		c.running.Go(func() { c.watchChecks(c.ctx) })
 	}
 	c.reread(name)
 }
@@ -62,8 +62,17 @@ func (c *coordinator) reread(name string) {
 		return
 	}
 	s.reading, s.dirty, s.stale = true, false, false
+	f := newFollower()
+	had, before := len(s.ids), s.index
+	f.known = before
+	if s.failed {
+		f.suspect = "the agent had failed just before"
+	}
 	c.running.Go(func() {
-		res, _ := c.readService(c.ctx, newFollower(), name)
+		res, _ := c.readService(c.ctx, f, name, had)
+		if res.err == nil && res.index < before {
+			res.suspect = "the index went backwards"
+		}
 		res.once, res.of = true, s
 		select {
 		case c.results <- res:
@@ -167,21 +176,18 @@ func (c *coordinator) shareMore(name string, s *service) {
 			break
 		}
 		if o.cancel != nil && (other == name || o.answered) {
-			o.cancel()
-			o.cancel = nil
-			c.own--
-			c.watchShared(other)
+			c.demote(other, o)
 		}
 	}
 }
 
 // watchChecks follows the state of all checks for the services without a query of
 // their own.
-func (r *Registry) watchChecks(ctx context.Context, c *coordinator) {
+func (c *coordinator) watchChecks(ctx context.Context) {
 	f := newFollower()
 	for {
 		begin := time.Now()
-		sums, apply, err := r.readChecks(ctx, f)
+		sums, apply, err := c.readChecks(ctx, f)
 		if err == nil && apply {
 			select {
 			case c.checks <- sums:
@@ -195,15 +201,15 @@ func (r *Registry) watchChecks(ctx context.Context, c *coordinator) {
 	}
 }
 
-func (r *Registry) readChecks(ctx context.Context, f *follower) (checkSums, bool, error) {
-	opts, cancel := blocking(ctx, f.index)
-	defer cancel()
-	checks, meta, err := r.client.Health().State(api.HealthAny, opts)
+func (c *coordinator) readChecks(ctx context.Context, f *follower) (checkSums, bool, error) {
+	checks, meta, err := ask(ctx, c, f, func(o *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
+		return c.client.Health().State(api.HealthAny, o)
+	})
 	if err != nil {
 		return checkSums{}, false, err
 	}
 	apply, _ := f.answered(meta.LastIndex)
-	return r.sumChecks(checks), apply, nil
+	return c.sumChecks(checks), apply, nil
 }
 
 // sumChecks adds up a hash of each check and its state; the order in which they are

@@ -115,6 +115,43 @@ func (a *Agent) NewToken(rules string) (secret string) {
 	return secret
 }
 
+// SetRules gives the token with this secret, made by [Agent.NewToken], other ACL rules
+// in place of those it has.
+func (a *Agent) SetRules(secret, rules string) {
+	a.t.Helper()
+	a.do("change the rules of a token", func(ctx context.Context) error {
+		token, _, err := a.client.ACL().TokenReadSelf((&api.QueryOptions{Token: secret}).WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		policy, _, err := a.client.ACL().PolicyRead(token.Policies[0].ID, query(ctx))
+		if err != nil {
+			return err
+		}
+		policy.Rules = rules
+		_, _, err = a.client.ACL().PolicyUpdate(policy, (&api.WriteOptions{}).WithContext(ctx))
+		return err
+	})
+}
+
+// Put writes a key of the key-value store.
+func (a *Agent) Put(key, value string) {
+	a.t.Helper()
+	a.do("put", func(ctx context.Context) error {
+		_, err := a.client.KV().Put(&api.KVPair{Key: key, Value: []byte(value)}, (&api.WriteOptions{}).WithContext(ctx))
+		return err
+	})
+}
+
+// Delete removes a key of the key-value store.
+func (a *Agent) Delete(key string) {
+	a.t.Helper()
+	a.do("delete", func(ctx context.Context) error {
+		_, err := a.client.KV().Delete(key, (&api.WriteOptions{}).WithContext(ctx))
+		return err
+	})
+}
+
 func query(ctx context.Context) *api.QueryOptions { return (&api.QueryOptions{}).WithContext(ctx) }
 
 // do makes one request in bounded time.

@@ -94,9 +94,9 @@ func (a *Agent) baseConfig() string {
 	if a.opts.client {
 		b.WriteString("server = false\n")
 	} else {
-		b.WriteString("server = true\nbootstrap_expect = 1\n")
+		fmt.Fprintf(&b, "server = true\nbootstrap_expect = %d\n", max(1, len(a.opts.servers)))
 	}
-	for _, s := range a.opts.join {
+	for _, s := range append(a.opts.join, a.opts.servers...) {
 		fmt.Fprintf(&b, "retry_join = [%q]\n", s.ports.addr(s.ports.serfLAN))
 	}
 	for _, s := range a.opts.joinWAN {

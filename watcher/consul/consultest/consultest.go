@@ -47,14 +47,7 @@ type Agent struct {
 // Start starts an agent and waits until it can be used.
 func Start(t testing.TB, opts ...Option) *Agent {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real Consul")
-	}
-	a := &Agent{t: t, binary: binary(t), dir: t.TempDir(), opts: newOptions(opts)}
-	t.Cleanup(a.end)
-	if a.opts.tls {
-		a.tls = a.makeTLS()
-	}
+	a := newAgent(t, opts)
 	for attempt := 1; ; attempt++ {
 		a.ports = freePorts(t)
 		a.connect()
@@ -70,6 +63,20 @@ func Start(t testing.TB, opts ...Option) *Agent {
 }
 
 const addressInUse = "address already in use"
+
+// newAgent makes an agent that has no ports yet and does not run.
+func newAgent(t testing.TB, opts []Option) *Agent {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real Consul")
+	}
+	a := &Agent{t: t, binary: binary(t), dir: t.TempDir(), opts: newOptions(opts)}
+	t.Cleanup(a.end)
+	if a.opts.tls {
+		a.tls = a.makeTLS()
+	}
+	return a
+}
 
 // binary finds the Consul program.
 func binary(t testing.TB) string {
@@ -138,31 +145,41 @@ func (a *Agent) connect() {
 
 // launch starts the process and waits until it is ready.
 func (a *Agent) launch() error {
+	if err := a.begin(); err != nil {
+		return err
+	}
+	return a.await(a.ready)
+}
+
+// begin starts the process.
+func (a *Agent) begin() error {
 	args, err := a.writeConfig()
 	if err != nil {
 		return err
 	}
 	a.proc, err = startProcess(a.binary, args, a.logFile())
-	if err != nil {
-		return err
-	}
-	if err := a.awaitReady(); err != nil {
-		a.signal(syscall.SIGKILL)
-		a.awaitEnd(stopLimit)
-		return err
-	}
-	return nil
+	return err
 }
 
-// awaitReady waits until the agent knows a leader and the catalog its node.
-func (a *Agent) awaitReady() error {
+// await waits until the running agent is as it has to be, and ends it if that takes
+// too long.
+func (a *Agent) await(condition func(ctx context.Context) error) error {
+	err := a.poll(condition)
+	if err != nil {
+		a.signal(syscall.SIGKILL)
+		a.awaitEnd(stopLimit)
+	}
+	return err
+}
+
+func (a *Agent) poll(condition func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	var last error
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		err := a.ready(ctx)
+		err := condition(ctx)
 		if err == nil {
 			return nil
 		}
@@ -179,18 +196,40 @@ func (a *Agent) awaitReady() error {
 	}
 }
 
-func (a *Agent) ready(ctx context.Context) error {
+// answers says that the agent answers. It asks for the name: the port may be another
+// one's agent by now.
+func (a *Agent) answers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
-	query := (&api.QueryOptions{}).WithContext(ctx)
-	// Ask for the name, too: the port may be another one's agent by now.
 	var self struct{ Config struct{ NodeName string } }
-	if _, err := a.client.Raw().Query("/v1/agent/self", &self, query); err != nil {
+	if _, err := a.client.Raw().Query("/v1/agent/self", &self, query(ctx)); err != nil {
 		return err
 	}
 	if self.Config.NodeName != a.opts.name {
 		return fmt.Errorf("the agent at %s is %q", a.Addr(), self.Config.NodeName)
 	}
+	return nil
+}
+
+// up says that the agent answers, were it with a refusal: without a leader it knows no
+// token.
+func (a *Agent) up(ctx context.Context) error {
+	var refusal api.StatusError
+	err := a.answers(ctx)
+	if errors.As(err, &refusal) {
+		return nil
+	}
+	return err
+}
+
+// ready says that the agent knows a leader, and the catalog its node.
+func (a *Agent) ready(ctx context.Context) error {
+	if err := a.answers(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	query := query(ctx)
 	leader, err := a.client.Status().LeaderWithQueryOptions(query)
 	if err != nil {
 		return err
@@ -242,7 +281,15 @@ func (a *Agent) stop(sig syscall.Signal) {
 func (a *Agent) Restart() {
 	a.t.Helper()
 	a.Stop()
-	a.relaunch()
+	a.relaunch(a.ready)
+}
+
+// RestartAlone is Restart without the wait for a leader: for a server whose cluster is
+// away. It returns when the agent answers.
+func (a *Agent) RestartAlone() {
+	a.t.Helper()
+	a.Stop()
+	a.relaunch(a.up)
 }
 
 // RestartEmpty is Restart with the data lost: the same ports, an empty catalog.
@@ -250,15 +297,18 @@ func (a *Agent) RestartEmpty() {
 	a.t.Helper()
 	a.Kill()
 	a.wipe()
-	a.relaunch()
+	a.relaunch(a.ready)
 }
 
-// relaunch starts the agent on the ports it had. Another process may hold one of
-// them for a moment.
-func (a *Agent) relaunch() {
+// relaunch starts the agent on the ports it had and waits for the condition. Another
+// process may hold one of the ports for a moment.
+func (a *Agent) relaunch(condition func(ctx context.Context) error) {
 	a.t.Helper()
 	for attempt := 1; ; attempt++ {
-		err := a.launch()
+		err := a.begin()
+		if err == nil {
+			err = a.await(condition)
+		}
 		if err == nil {
 			return
 		}

@@ -121,3 +121,55 @@ func TestTLS(t *testing.T) {
 		t.Fatalf("%s %s, want 200 over h2", resp.Proto, resp.Status)
 	}
 }
+
+// TestCluster: the servers elect a leader, another one when it is killed, and keep
+// their data through the end of all.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := consultest.StartCluster(t, consultest.ACL())
+	client := consultest.Start(t, consultest.ACL(), consultest.Join(c.Servers...))
+	client.Register(api.AgentServiceRegistration{Name: "web"})
+	consultest.Eventually(t, "web registered", has(client, "web"))
+
+	first := c.Leader()
+	first.Kill()
+	if second := c.Leader(); second == first {
+		t.Error("a dead server leads")
+	}
+	if !has(client, "web")() {
+		t.Error("the service is lost with the leader")
+	}
+	c.Kill()
+	c.Servers[0].RestartAlone()
+	if leader, err := c.Servers[0].Client().Status().Leader(); err == nil && leader != "" {
+		t.Errorf("one server of three leads itself: %s", leader)
+	}
+	c.Restart()
+	consultest.Eventually(t, "the service is there again", has(client, "web"))
+}
+
+// TestRules: a token loses a right while it is in use.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	a := consultest.Start(t, consultest.ACL())
+	a.Put("one/key", "value")
+	secret := a.NewToken(`key_prefix "one/" { policy = "read" }`)
+	value := func() string {
+		pair, _, err := a.Client().KV().Get("one/key", &api.QueryOptions{Token: secret})
+		if err != nil || pair == nil {
+			return ""
+		}
+		return string(pair.Value)
+	}
+	if got := value(); got != "value" {
+		t.Errorf("with the right: %q", got)
+	}
+	a.SetRules(secret, `key_prefix "two/" { policy = "read" }`)
+	consultest.Eventually(t, "the right is lost", func() bool { return value() == "" })
+	a.SetRules(secret, `key_prefix "one/" { policy = "read" }`)
+	consultest.Eventually(t, "the right is back", func() bool { return value() == "value" })
+	a.Delete("one/key")
+	if got := value(); got != "" {
+		t.Errorf("the key is still %q", got)
+	}
+}

@@ -14,7 +14,8 @@
 //
 // Start returns when the agent has a leader and its own node is in the catalog. An
 // agent is a server of its own datacenter unless [Join] makes it the client of
-// another one; it keeps its data through a restart. [ACL], [TLS], [Config] and the
+// another one; it keeps its data through a restart. [StartCluster] starts three servers
+// that elect a leader; a client of theirs is Start(t, Join(cluster.Servers...)). [ACL], [TLS], [Config] and the
 // other options change it. The ports are free ones, so tests may run in parallel.
 //
 // The program is the one that USHER_TEST_CONSUL names, else consul on PATH, else

@@ -16,8 +16,10 @@ type options struct {
 	tls        bool
 	join       []*Agent
 	joinWAN    []*Agent
-	client     bool
-	config     []string
+	// servers are those of the cluster that the agent is one of; none: it is its own.
+	servers []*Agent
+	client  bool
+	config  []string
 }
 
 func newOptions(opts []Option) options {
