@@ -2,9 +2,11 @@ package proxy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"usher/config"
 	"usher/proxy/proxytest"
 )
 
@@ -115,6 +117,43 @@ func TestRetryKeepsTheBody(t *testing.T) {
 	for len(bodies) > 0 {
 		if got := <-bodies; got != body {
 			t.Errorf("got %d bytes, want %d", len(got), len(body))
+		}
+	}
+}
+
+// The endpoint is told which prefix was stripped for it, once, also when it is not the
+// first one tried.
+func TestForwardedPrefix(t *testing.T) {
+	t.Parallel()
+	origin := proxytest.Echo(t)
+	u := proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{{TrustedProxies: []string{"127.0.0.1"}}},
+		Services: []proxytest.Service{{
+			Name: "origin", Routes: []string{"/api strip=/api", "/"}, Addresses: []string{proxytest.Nowhere(t), origin.Addr},
+		}},
+	})
+	for _, tc := range []struct {
+		path, head string
+		want       []string
+	}{
+		{"/api/x", "", []string{"/api"}},
+		{"/api", "", []string{"/api"}},
+		{"/other", "", nil},
+		{"/api/x", "X-Forwarded-Prefix: /outer\r\n", []string{"/outer"}},
+	} {
+		for range 3 {
+			c := u.Dial()
+			c.Send("GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n", tc.path, tc.head)
+			r := c.Read("GET")
+			var got []string
+			for line := range strings.Lines(r.Text) {
+				if value, ok := strings.CutPrefix(line, "X-Forwarded-Prefix: "); ok {
+					got = append(got, strings.TrimSpace(value))
+				}
+			}
+			if r.StatusCode != 200 || !slices.Equal(got, tc.want) {
+				t.Errorf("%s %q: got %d, prefixes %q, want %q", tc.path, tc.head, r.StatusCode, got, tc.want)
+			}
 		}
 	}
 }

@@ -2,8 +2,6 @@ package routetable
 
 import (
 	"fmt"
-	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,14 +10,38 @@ import (
 
 // rule is one announcement, parsed. fabio-compatible: a source, then options.
 type rule struct {
-	host      string
-	path      string
+	host string
+	path string
+	// port is that of a TCP source, ":3306", which has neither host nor path; 0: none.
+	port      uint16
+	pathType  PathType
 	listeners []string
-	rewrite   *Rewrite
+
+	// proto is how the instance is spoken to: https, tcp, grpc or grpcs; empty: http.
+	proto   string
+	rewrite *Rewrite
 	// weight is the fixed share of the route's traffic; negative: none given.
 	weight float64
+	// redirect answers instead of the instance; nil: it does not.
+	redirect *redirect
+	// access is who may come; nil: everybody.
+	access *Access
+	// skipVerify takes any certificate of the instance; proxyProtocol tells it in front
+	// of the connection who the client is; serverName is what a grpcs instance is asked
+	// for.
+	skipVerify, proxyProtocol bool
+	serverName                string
+	// register is a name that Fabio would register itself under.
+	register string
 	// unknown are the options that mean nothing to usher.
 	unknown []string
+}
+
+// redirect is an answer that sends the client elsewhere. The URL may hold $path and
+// $host.
+type redirect struct {
+	code int
+	url  string
 }
 
 // dynamicWeight marks a rule without a fixed share.
@@ -27,31 +49,66 @@ const dynamicWeight = -1
 
 // parseRule parses the text behind the tag prefix, or the value of a meta key:
 // "host/path option=value …". The error says what is wrong in the words of the
-// text.
+// text. A rule may be well-formed and still ask for what is not served yet: see
+// unserved.
 func parseRule(text string) (rule, error) {
 	fields := strings.Fields(text)
 	if len(fields) == 0 {
 		return rule{}, fmt.Errorf("empty rule")
 	}
 	r := rule{weight: dynamicWeight}
+	if err := r.parseOptions(fields[1:]); err != nil {
+		return rule{}, err
+	}
 	if err := r.parseSource(fields[0]); err != nil {
 		return rule{}, err
 	}
-	options := map[string]string{}
-	order := make([]string, 0, len(fields)-1)
-	for _, f := range fields[1:] {
-		key, value, _ := strings.Cut(f, "=")
-		if _, dup := options[key]; !dup {
-			order = append(order, key)
-		}
-		options[key] = value
-	}
-	for _, key := range order {
-		if err := r.option(key, options[key]); err != nil {
-			return rule{}, err
-		}
-	}
 	return r, nil
+}
+
+// restricts says whether a text, broken as it may be, asks for a restriction of
+// access: what stood there before must not go on without one.
+func restricts(text string) bool {
+	fields := strings.Fields(text)
+	for _, f := range fields[min(1, len(fields)):] {
+		if key, _, _ := strings.Cut(f, "="); restricting(strings.Map(lowerASCII, key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// restricting says whether an option restricts access.
+func restricting(key string) bool { return key == "allow" || key == "deny" || key == "auth" }
+
+// unserved says what a well-formed rule asks for that usher cannot do yet; empty:
+// nothing.
+func (r *rule) unserved() string {
+	const reason = "not served yet: "
+	switch {
+	case r.port > 0:
+		return reason + "a TCP port"
+	case r.proto != "":
+		return reason + "proto=" + r.proto
+	case r.redirect != nil:
+		return reason + "redirect=" + strconv.Itoa(r.redirect.code) + "," + r.redirect.url
+	case r.proxyProtocol:
+		return reason + "pxyproto=true"
+	default:
+		return ""
+	}
+}
+
+// notice says what of a rule that is served has no effect; empty: nothing.
+func (r *rule) notice() string {
+	var parts []string
+	if r.register != "" {
+		parts = append(parts, "register="+r.register+": nothing is registered")
+	}
+	if len(r.unknown) > 0 {
+		parts = append(parts, "unknown option "+strings.Join(r.unknown, ", "))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // validHost says whether a host pattern, in lower case, is one: a name with stars,
@@ -83,22 +140,36 @@ func only(s, allowed string) bool {
 	return true
 }
 
-// parseSource parses "host/path". A bare host means all its paths.
+// parseSource parses "host/path", or ":port". A bare host means all its paths.
 func (r *rule) parseSource(src string) error {
-	if strings.HasPrefix(src, ":") {
-		return fmt.Errorf("source %q is a TCP port, which is not served yet", src)
+	if port, ok := strings.CutPrefix(src, ":"); ok {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return fmt.Errorf("source %q is not a TCP port", src)
+		}
+		r.port = uint16(n)
+		return nil
 	}
 	host, path, hasPath := strings.Cut(src, "/")
 	r.host = NormalizeHost(host)
 	r.path = "/" + path
-	if !hasPath && host == "" {
+	if !hasPath && r.host == "" {
 		return fmt.Errorf("source %q has neither host nor path", src)
 	}
-	if !validHost(r.host) {
+	if !validHost(r.host) || r.host == "" && host != "" {
 		return fmt.Errorf("host %q is not a host name", host)
 	}
-	if !printable(r.path) || strings.Contains(r.path, "?") {
+	return r.checkPath()
+}
+
+// checkPath refuses a path that no request has, and of a glob what only Fabio's has:
+// taken by the letter it would match something else.
+func (r *rule) checkPath() error {
+	if !printable(r.path) || r.pathType != Glob && strings.Contains(r.path, "?") {
 		return fmt.Errorf("path %q holds a query, a control character or invalid UTF-8", r.path)
+	}
+	if r.pathType == Glob && strings.ContainsAny(r.path, `[]{}\`) {
+		return fmt.Errorf("path %q: a glob knows * and ? alone", r.path)
 	}
 	return nil
 }
@@ -129,86 +200,20 @@ func lowerASCII(r rune) rune {
 	return r
 }
 
-// option takes one option. What usher cannot serve yet is refused rather than
-// ignored: a route that should have been restricted must not be open.
-func (r *rule) option(key, value string) error {
-	switch key {
-	case "strip", "prepend":
-		return r.parsePath(key, value)
-	case "host":
-		return r.parseHost(value)
-	case "weight":
-		return r.parseWeight(value)
-	case "listener":
-		return r.parseListeners(value)
-	case "proto":
-		if value != "" && value != "http" {
-			return fmt.Errorf("proto=%s is not served yet", value)
-		}
-	case "tlsskipverify", "pxyproto":
-		if value != "" && value != "false" {
-			return fmt.Errorf("option %s= is not served yet", key)
-		}
-	case "redirect", "auth", "allow", "deny", "grpcservername":
-		return fmt.Errorf("option %s= is not served yet", key)
-	default:
-		r.unknown = append(r.unknown, key)
-	}
-	return nil
-}
-
-func (r *rule) edit() *Rewrite {
-	if r.rewrite == nil {
-		r.rewrite = &Rewrite{}
-	}
-	return r.rewrite
-}
-
-// parsePath takes the path of strip or prepend.
-func (r *rule) parsePath(key, value string) error {
-	if !strings.HasPrefix(value, "/") || !printable(value) {
-		return fmt.Errorf("%s=%q is not a path", key, value)
-	}
-	if key == "strip" {
-		r.edit().Strip = value
-	} else {
-		r.edit().Prepend = value
-	}
-	return nil
-}
-
-func (r *rule) parseHost(value string) error {
-	if value == "" || !validHost(strings.Map(lowerASCII, value)) || strings.ContainsAny(value, "*?") {
-		return fmt.Errorf("host=%q is not a host name", value)
-	}
-	r.edit().Host, r.edit().HostIsAddress = value, value == "dst"
-	return nil
-}
-
-func (r *rule) parseListeners(value string) error {
-	names := strings.Split(value, ",")
-	slices.Sort(names)
-	if r.listeners = slices.Compact(names); names[0] == "" {
-		return fmt.Errorf("listener=%q names no listener", value)
-	}
-	return nil
-}
-
-func (r *rule) parseWeight(value string) error {
-	w, err := strconv.ParseFloat(value, 64)
-	if err != nil || w < 0 || math.IsInf(w, 0) || math.IsNaN(w) {
-		return fmt.Errorf("weight %q is not a share between 0 and 1", value)
-	}
-	r.weight = w
-	return nil
-}
-
 // matchKey identifies what a rule matches; rules with the same key share a route. A
-// rule holds no space, so no path can look like a listener.
+// rule holds no space, so no path can look like a matcher or a listener.
 func (r *rule) matchKey() string {
-	key := r.host + r.path
+	key := matchOf(r.host, r.path, r.pathType)
 	if len(r.listeners) > 0 {
 		key += " listener=" + strings.Join(r.listeners, ",")
 	}
 	return key
+}
+
+// matchOf is what is matched on all listeners, written as a rule would.
+func matchOf(host, path string, t PathType) string {
+	if t == Prefix {
+		return host + path
+	}
+	return host + path + " matcher=" + t.String()
 }

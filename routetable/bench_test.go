@@ -3,6 +3,7 @@ package routetable
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -132,25 +133,85 @@ func member(i int, status watcher.Status) *watcher.Service {
 	return service(fmt.Sprintf("service-%d", i), instances...)
 }
 
-// One service of many changes.
+// One service of many changes: an instance of it, or the paths under a shared host,
+// whose first and last are the extremes.
 func BenchmarkBuildOneChange(b *testing.B) {
+	with, without := member(7, watcher.Passing), member(7, watcher.Critical)
+	moved := member(7, watcher.Passing)
+	for i := range moved.Instances {
+		in := instance("", "service-7.apps.example.com/", "www.example.com/moved/")
+		moved.Instances[i].Announcements = in.Announcements
+	}
 	for _, size := range []struct {
 		name string
 		n    int
 	}{{"100", 100}, {"1k", 1_000}, {"10k", 10_000}} {
-		b.Run("services="+size.name, func(b *testing.B) {
-			rules := rulesOf()
-			catalog := fleet(size.n)
-			table := Build(catalog, rules, nil)
-			changed := []*watcher.Service{member(7, watcher.Critical), member(7, watcher.Passing)}
-			b.ReportAllocs()
-			for i := uint64(0); b.Loop(); i++ {
-				catalog = catalog.With(i+2, changed[i%2])
-				table = Build(catalog, rules, table)
-			}
-			if n := len(table.Delta().AddedRoutes); n != 2 {
-				b.Fatalf("%d routes were built", n)
-			}
-		})
+		for _, change := range []struct {
+			name   string
+			to     []*watcher.Service
+			routes int
+		}{
+			{"instance", []*watcher.Service{without, with}, 2},
+			{"path", []*watcher.Service{moved, with}, 2},
+			{"new", []*watcher.Service{member(size.n, watcher.Passing)}, 2},
+			{"gone", []*watcher.Service{{Key: with.Key}}, 0},
+		} {
+			b.Run(change.name+"/services="+size.name, func(b *testing.B) {
+				rules := rulesOf()
+				catalog := fleet(size.n)
+				first := Build(catalog, rules, nil)
+				b.ReportAllocs()
+				table := first
+				for i := uint64(0); b.Loop(); i++ {
+					if len(change.to) == 1 {
+						// From the same table each time; else the second would find nothing to do.
+						table = Build(catalog.With(i+2, change.to...), rules, first)
+						continue
+					}
+					catalog = catalog.With(i+2, change.to[i%2])
+					table = Build(catalog, rules, table)
+				}
+				if n := len(table.Delta().AddedRoutes); n != change.routes {
+					b.Fatalf("%d routes were built", n)
+				}
+			})
+		}
+	}
+}
+
+// Another override of a registry's key-value store beside many services.
+func BenchmarkBuildOverrides(b *testing.B) {
+	rules := rulesOf()
+	catalog := fleet(10_000)
+	table := Build(catalog, rules, nil)
+	b.ReportAllocs()
+	for i := uint64(0); b.Loop(); i++ {
+		catalog = catalog.WithOverrides(i+2, overrides("kv", to("kv", "service-1", "kv.com/")))
+		table = Build(catalog, rules, table)
+	}
+	if n := len(table.Delta().AddedRoutes); n != 1 {
+		b.Fatalf("%d routes were built", n)
+	}
+}
+
+// What one change among many services may cost.
+func TestOneChangeIsCheap(t *testing.T) {
+	rules := rulesOf()
+	catalog := fleet(10_000)
+	table := Build(catalog, rules, nil)
+	for name, s := range map[string]*watcher.Service{
+		"an instance": member(7, watcher.Critical), "a new service": member(10_000, watcher.Passing),
+		"a service is gone": {Key: member(7, watcher.Passing).Key},
+	} {
+		const n = 20
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			Build(catalog.With(2, s), rules, table)
+		}
+		runtime.ReadMemStats(&after)
+		if per := (after.TotalAlloc - before.TotalAlloc) / n; per > 100<<10 {
+			t.Errorf("%s: %d bytes", name, per)
+		}
 	}
 }

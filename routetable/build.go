@@ -13,8 +13,10 @@ import (
 // changed. It never fails: what cannot be served is reported in the table.
 //
 // Only what changed since previous is built: the services that differ between the
-// two catalogs, the sources those announce, and the hosts of these. Other rules
-// build every route anew, though not what services announce.
+// two catalogs, the sources those announce, and the hosts of these. Other overrides
+// build the sources they hold or whose settings they change, and all the routes of
+// configuration and overrides. Other rules build every route anew, though not what
+// services announce, which other claims alone judge again.
 func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
 	if previous == nil {
 		previous = Empty()
@@ -32,15 +34,16 @@ func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
 type builder struct {
 	table    *Table
 	previous *Table
-	// all says that the rules differ, so that every route is built.
-	all bool
+	// all says that the rules differ, so that every route is built; overridden that the
+	// overrides do.
+	all, overridden bool
 
 	services *watcher.MapEdit[*announcer]
 	sources  *watcher.MapEdit[*source]
 	whole    *watcher.MapEdit[*Cluster]
-	// claims says of each source that may change which of the changed services
+	// marks says of each source that may change which of the changed services
 	// announces it now.
-	claims map[string]map[string]bool
+	marks map[string]map[string]bool
 	// names are the names of the changed services.
 	names map[string]bool
 	// hosts are the routes that change, by host.
@@ -54,23 +57,34 @@ func newBuilder(catalog *watcher.Catalog, rules *Rules, previous *Table) *builde
 	b := &builder{
 		table:    &Table{Version: catalog.Version, catalog: catalog, rules: previous.rules},
 		previous: previous, all: previous.rules.Rules != rules,
-		services: previous.services.Edit(), sources: previous.sources.Edit(), whole: previous.whole.Edit(),
-		claims: map[string]map[string]bool{}, names: map[string]bool{}, hosts: map[string][]swap{},
+		overridden: !slices.Equal(catalog.Overrides(), previous.rules.overrides),
+		services:   previous.services.Edit(), sources: previous.sources.Edit(), whole: previous.whole.Edit(),
+		marks: map[string]map[string]bool{}, names: map[string]bool{}, hosts: map[string][]swap{},
 	}
 	b.table.counts = previous.counts
 	b.table.counts.Refused = maps.Clone(previous.counts.Refused)
 	if b.table.counts.Refused == nil {
 		b.table.counts.Refused = map[string]int{}
 	}
-	if b.all {
-		b.table.rules = compileRules(rules)
+	if b.all || b.overridden {
+		b.table.rules = compileRules(rules, catalog.Overrides())
 		b.table.delta.Refused = slices.Clone(b.table.rules.refused)
-		b.table.counts.Refused[""] = len(b.table.rules.refused)
+		b.countRules(previous.rules, -1)
+		b.countRules(b.table.rules, 1)
 	}
 	return b
 }
 
-// readServices takes in the services that differ from the last catalog.
+// countRules counts what configuration and overrides report, n times.
+func (b *builder) countRules(s *ruleSet, n int) {
+	for _, r := range s.refused {
+		b.table.counts.Refused[r.Service.Registry] += n
+	}
+	b.table.counts.Conflicts += n * len(s.conflicts)
+}
+
+// readServices takes in the services that differ from the last catalog, and those that
+// other claims judge otherwise.
 func (b *builder) readServices() {
 	for name := range b.table.catalog.Changed(b.previous.catalog) {
 		b.names[name] = true
@@ -84,12 +98,36 @@ func (b *builder) readServices() {
 			b.readService(s.String(), s)
 		}
 	}
+	if !b.all {
+		return
+	}
+	for key, a := range b.previous.services.All() {
+		if b.services.Get(key) == a {
+			b.replaceAnnouncer(key, a, a.under(b.table.rules.reserved))
+		}
+	}
 }
 
 // readService takes in one service; nil is gone.
 func (b *builder) readService(key string, s *watcher.Service) {
 	before := b.services.Get(key)
-	if before != nil && before.service == s {
+	switch {
+	case before != nil && before.service == s:
+	case s == nil:
+		b.replaceAnnouncer(key, before, nil)
+	default:
+		from := before
+		if from == nil {
+			from = b.previous.remembered.service(key)
+		}
+		b.replaceAnnouncer(key, before, newAnnouncer(s, from, b.table.rules.reserved))
+	}
+}
+
+// replaceAnnouncer takes in what a service announces now in the place of what it did
+// before; either may be nil.
+func (b *builder) replaceAnnouncer(key string, before, now *announcer) {
+	if before == now {
 		return
 	}
 	if before != nil {
@@ -99,38 +137,38 @@ func (b *builder) readService(key string, s *watcher.Service) {
 		}
 		b.services.Delete(key)
 	}
-	if s == nil {
+	if now == nil {
 		return
 	}
-	a := newAnnouncer(s, before)
-	b.services.Set(key, a)
-	b.table.counts.Refused[s.Registry] += len(a.refused)
-	b.table.delta.Refused = append(b.table.delta.Refused, a.refused...)
-	for i := range a.offers {
-		b.mark(a.offers[i].key, key, true)
+	b.services.Set(key, now)
+	b.table.counts.Refused[now.service.Registry] += len(now.refused)
+	b.table.delta.Refused = append(b.table.delta.Refused, now.refused...)
+	for i := range now.offers {
+		b.mark(now.offers[i].key, key, true)
 	}
 }
 
 // mark notes that a source changes with a service, which announces it or not.
 func (b *builder) mark(source, service string, announces bool) {
-	m := b.claims[source]
+	m := b.marks[source]
 	if m == nil {
 		m = map[string]bool{}
-		b.claims[source] = m
+		b.marks[source] = m
 	}
 	m[service] = announces
 }
 
 // buildSources builds the sources that may have changed; with other rules, all.
 func (b *builder) buildSources() {
-	if b.all {
-		for key := range b.previous.sources.All() {
-			if b.claims[key] == nil {
-				b.claims[key] = map[string]bool{}
+	if b.all || b.overridden {
+		change := b.table.rules.changed(b.previous.rules)
+		for key, s := range b.previous.sources.All() {
+			if b.marks[key] == nil && (b.all || change.affects(key, s)) {
+				b.marks[key] = map[string]bool{}
 			}
 		}
 	}
-	for key, changed := range b.claims {
+	for key, changed := range b.marks {
 		before := b.sources.Get(key)
 		claimants := claimantsOf(before, changed)
 		if len(claimants) == 0 {
@@ -211,9 +249,9 @@ func (b *builder) replaceCluster(old, now *Cluster) {
 }
 
 // buildConfigured builds the configuration's routes to services that changed; with
-// other rules, all.
+// other rules or overrides, all.
 func (b *builder) buildConfigured() {
-	if b.all {
+	if b.all || b.overridden {
 		b.rebuildConfigured()
 		return
 	}
@@ -269,7 +307,7 @@ func (b *builder) buildWhole(name string) {
 	for _, s := range b.table.catalog.Find(name) {
 		a := b.services.Get(s.String())
 		for i := range s.Instances {
-			c.Endpoints = append(c.Endpoints, a.endpoint(i, s.Instances[i].Weight, nil, 0))
+			c.Endpoints = append(c.Endpoints, a.endpoint(i, s.Instances[i].Weight, 0))
 		}
 	}
 	old := b.whole.Get(name)
@@ -307,7 +345,7 @@ func (b *builder) fromTemplate(i int) *Route {
 	}
 	r := *template
 	var sum float64
-	for _, a := range armsOf(&b.table.rules.Routes[i]) {
+	for _, a := range armsOf(b.table.rules.configs[i]) {
 		sum += a.Weight
 		r.Arms = append(r.Arms, Arm{b.whole.Get(a.Service), a.Weight})
 		r.Sums = append(r.Sums, sum)

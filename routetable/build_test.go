@@ -189,20 +189,23 @@ func TestRollingChangeOfTags(t *testing.T) {
 func TestRefusalCostsOneRule(t *testing.T) {
 	table := Build(catalogOf(
 		service("bad", instance("b1", "/ weight=x")),
-		service("half", instance("h1", "a.com/ allow=ip:10.0.0.0/8", "b.com/"), instance("h2", "a.com/")),
+		service("half", instance("h1", "a.com/ allow=10.0.0.0/8", "b.com/"), instance("h2", "a.com/")),
 		service("good", instance("g1", "c.com/ colour=red")),
 		service("silent", instance("s1")),
 		service("empty"),
 	), rulesOf(), nil)
 	key := func(name string) watcher.Key { return watcher.Key{Registry: "consul", Service: name} }
 	want := []Refusal{
-		{key("bad"), "b1", "urlprefix-/ weight=x", `weight "x" is not a share between 0 and 1`},
-		{key("half"), "h1", "urlprefix-a.com/ allow=ip:10.0.0.0/8", "option allow= is not served yet"},
+		{key("bad"), "b1", "urlprefix-/ weight=x", `weight "x" is not a share between 0 and 1`, false},
+		{
+			key("half"), "h1", "urlprefix-a.com/ allow=10.0.0.0/8",
+			`allow="10.0.0.0/8": "10.0.0.0/8" is not ip: and an address or a network`, false,
+		},
 	}
 	if !slices.Equal(table.Refused(), want) {
 		t.Errorf("refused %v, want %v", table.Refused(), want)
 	}
-	notice := []Refusal{{key("good"), "g1", "urlprefix-c.com/ colour=red", "unknown option colour"}}
+	notice := []Refusal{{key("good"), "g1", "urlprefix-c.com/ colour=red", "unknown option colour", false}}
 	if !slices.Equal(table.Notices(), notice) {
 		t.Errorf("notices %v, want %v", table.Notices(), notice)
 	}

@@ -20,6 +20,8 @@ type Cluster struct {
 	// Policy is that of the first of Services.
 	Policy config.Policy
 	Picker Picker
+	// Restricted says that an endpoint has an Access.
+	Restricted bool
 
 	// Attachment is the data plane's: what it resolved for the cluster. It sets it
 	// once, before it publishes the first table with the cluster; it is nil in tables

@@ -78,7 +78,8 @@ func TestOrderOfServicesDecidesNothing(t *testing.T) {
 		want := served(Build(catalog, rulesOf(), nil))
 		shuffled := catalog.Services()
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if got := served(Build(watcher.NewCatalog(1, shuffled...), rulesOf(), nil)); !slices.Equal(got, want) {
+		again := watcher.NewCatalog(1, shuffled...).WithOverrides(1, catalog.Overrides()...)
+		if got := served(Build(again, rulesOf(), nil)); !slices.Equal(got, want) {
 			t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
@@ -100,28 +101,66 @@ func served(table *Table) (out []string) {
 	return out
 }
 
-// randomInput is a catalog of services whose rules often meet, and some
-// configured routes.
+// randomInput is a catalog of services whose rules often meet, with some overrides, and
+// a configuration.
 func randomInput(d draw) (*watcher.Catalog, *Rules) {
-	var routes []config.Route
+	rules := rulesOf()
 	for i := range d(4) {
-		routes = append(routes, randomRoute(d, i))
+		rules.Routes = append(rules.Routes, randomRoute(d, i))
+	}
+	rules.ExclusiveRoutes = d(2) == 0
+	for range d(3) {
+		rules.Claims = append(rules.Claims, config.Claim{
+			Host: oneOf(d, "", "a.com", "b.com", "*.com", "*"), Path: oneOf(d, "/", "/x"),
+			Services: []string{oneOf(d, "s", "t", "u", "*@file")},
+		})
 	}
 	var services []*watcher.Service
 	for _, name := range []string{"s", "t", "t@file", "u", "v"} {
 		var instances []watcher.Instance
 		for i := range d(4) {
-			var rules []string
+			var announcements []string
 			for range d(4) {
-				rules = append(rules, oneOf(d, "", "", "meta ")+oneOf(d, "a.com/", "b.com/", "*.c.com/x", "/")+
-					oneOf(d, "", "", " weight=0.3", " strip=/x", " listener=web", " weight=x", " foo=bar"))
+				announcements = append(announcements, oneOf(d, "", "", "meta ")+
+					oneOf(d, "a.com/", "b.com/", "*.c.com/x", "/")+randomOptions(d))
 			}
-			in := instance(name+string(rune('a'+i)), rules...)
+			in := instance(name+string(rune('a'+i)), announcements...)
 			in.Weight = float64(d(3))
 			in.Status = watcher.Status(d(4))
+			in.Created = uint64(d(3))
 			instances = append(instances, in)
 		}
 		services = append(services, service(name, instances...))
 	}
-	return catalogOf(services...), rulesOf(routes...)
+	return catalogOf(services...).WithOverrides(1, randomOverrides(d)...), rules
+}
+
+// randomOptions are the options of a rule, good or not.
+func randomOptions(d draw) string {
+	return oneOf(d, "", "", " weight=0.3", " strip=/x", " listener=web", " weight=x", " foo=bar",
+		" allow=ip:10.0.0.0/8", " allow=x", " proto=https", " matcher=glob", " matcher=iprefix")
+}
+
+// randomOverrides are those of none to two registries.
+func randomOverrides(d draw) (out []*watcher.Overrides) {
+	for _, registry := range []string{"consul", "second"}[:d(3)] {
+		o := overrides(registry)
+		for i := range d(3) {
+			name := oneOf(d, "kv", "a.com/", "r0") + oneOf(d, "", "2")
+			r := to(name, oneOf(d, "s", "t@file"), oneOf(d, "a.com/", "b.com/", "kv.com/"))
+			if d(4) == 0 {
+				r = randomRoute(d, i)
+			}
+			o.Routes = append(o.Routes, overrides(registry, r).Routes...)
+		}
+		if d(2) == 0 {
+			p := config.Policy{Balance: "first", Retry: config.Retry{Attempts: 1 + d(3)}}
+			o.Services = map[string]config.Service{oneOf(d, "s", "t", "t@file"): {Policy: p}}
+		}
+		if d(3) == 0 {
+			o.Refused = []watcher.RefusedOverride{{Key: "x", Reason: "no"}}
+		}
+		out = append(out, o)
+	}
+	return out
 }

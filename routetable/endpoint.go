@@ -21,8 +21,14 @@ type Endpoint struct {
 	Cause string
 	// Weight is the share among the cluster's endpoints; 0 takes nothing.
 	Weight float64
+	// Tier is how near it is: requests go to the lowest tier with a usable endpoint.
+	Tier uint8
+	// Held says that the registry no longer lists it; nil: it does.
+	Held *watcher.Hold
 	// Rewrite belongs to the instance that announced it; nil: the route's.
 	Rewrite *Rewrite
+	// Access says who may be served; nil: everybody.
+	Access *Access
 	// State outlives the table.
 	State *State
 }
@@ -59,8 +65,8 @@ type Rewrite struct {
 // dst and returns it. A path that is left empty becomes "/".
 func (r *Rewrite) Target(dst, target []byte) []byte {
 	rest := target
-	if n := len(r.Strip); n > 0 && len(rest) >= n && string(rest[:n]) == r.Strip {
-		rest = rest[n:]
+	if r.Strips(target) {
+		rest = rest[len(r.Strip):]
 	}
 	dst = append(dst, r.Prepend...)
 	if len(rest) == 0 || rest[0] != '/' {
@@ -69,6 +75,12 @@ func (r *Rewrite) Target(dst, target []byte) []byte {
 		rest = rest[1:]
 	}
 	return append(dst, rest...)
+}
+
+// Strips says whether target begins with what is stripped.
+func (r *Rewrite) Strips(target []byte) bool {
+	n := len(r.Strip)
+	return n > 0 && len(target) >= n && string(target[:n]) == r.Strip
 }
 
 // appendSlash appends a slash unless dst ends in one.

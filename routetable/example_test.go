@@ -56,13 +56,13 @@ func ExampleBuild() {
 
 // A rule that cannot be served is left out, with the reason.
 func ExampleTable_refused() {
-	table := routetable.Build(example("shop.example.com/ allow=ip:10.0.0.0/8"), exampleRules(), nil)
+	table := routetable.Build(example("shop.example.com/ weight=heavy"), exampleRules(), nil)
 	for _, r := range table.Refused() {
 		fmt.Println(r.Service, r.Instance, r.Reason)
 	}
 	// Output:
-	// orders@consul orders-1 option allow= is not served yet
-	// orders@consul orders-2 option allow= is not served yet
+	// orders@consul orders-1 weight "heavy" is not a share between 0 and 1
+	// orders@consul orders-2 weight "heavy" is not a share between 0 and 1
 }
 
 func ExampleRewrite_Target() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -144,10 +145,12 @@ func dump(t *Table) string {
 		}
 	}
 	for _, c := range t.Clusters() {
-		fmt.Fprintf(&b, "cluster %s services=%q balance=%s\n", c.Name, c.Services, c.Policy.Balance)
+		fmt.Fprintf(&b, "cluster %s services=%q balance=%s%s\n",
+			c.Name, c.Services, c.Policy.Balance, strings.Repeat(" retry", c.Policy.Retry.Attempts))
 		for _, e := range c.Endpoints {
-			fmt.Fprintf(&b, "  %s %s %s#%d %s weight=%.4f rewrite=%s\n",
-				e.ID, e.Address, e.Service, e.ServiceIndex, e.Status, e.Weight, dumpRewrite(e.Rewrite))
+			fmt.Fprintf(&b, "  %s %s %s#%d %s weight=%.4f rewrite=%s%s\n",
+				e.ID, e.Address, e.Service, e.ServiceIndex, e.Status, e.Weight, dumpRewrite(e.Rewrite),
+				dumpAccess(e.Access))
 		}
 	}
 	for _, r := range t.Refused() {
@@ -159,10 +162,21 @@ func dump(t *Table) string {
 	for _, c := range t.Conflicts() {
 		fmt.Fprintf(&b, "conflict %s: %s over %s\n", c.Match, c.Winner, c.Loser)
 	}
+	counts := t.Counts()
+	counts.Refused = maps.Clone(counts.Refused)
+	maps.DeleteFunc(counts.Refused, func(_ string, n int) bool { return n == 0 })
+	fmt.Fprintf(&b, "counts %v\n", counts)
 	for _, s := range t.Services() {
 		fmt.Fprintf(&b, "service %s routed=%t %s\n", s.Key, s.Routed, s.Reason)
 	}
 	return b.String()
+}
+
+func dumpAccess(a *Access) string {
+	if a == nil {
+		return ""
+	}
+	return " access=" + a.String()
 }
 
 func dumpRewrite(r *Rewrite) string {

@@ -2,35 +2,117 @@ package routetable
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"usher/watcher"
 )
 
-// A table that came about by any sequence of changes is the one that a fresh build
-// of the last catalog gives, and its routes and clusters are those of the deltas.
+// A table that came about by any sequence of changes (of services, of rules that break
+// and are repaired, of the configuration, of overrides) is the one that a fresh build of
+// the last catalog gives, on what the last table remembers; its routes and clusters are
+// those of the deltas.
 func TestChangesAddUpToAFreshBuild(t *testing.T) {
-	for seed := range uint64(300) {
+	n := 200
+	if testing.Short() {
+		n = 50
+	}
+	kept, owned := 0, 0
+	for seed := range uint64(n) {
 		d := draw(rand.New(rand.NewPCG(seed, 9)).IntN)
-		catalog, rules := randomInput(goodRules(d))
+		catalog, rules := randomInput(d)
 		table := Build(catalog, rules, nil)
 		live := deltaOf(nil, table)
 		for step := range 12 {
-			next, other := randomInput(goodRules(d))
-			if d(4) == 0 {
-				rules = other
-			}
-			services := shuffle(d, catalog.Services(), next.Services())
-			catalog = watcher.NewCatalog(uint64(step), services...)
+			catalog, rules = randomStep(d, uint64(step), catalog, rules)
 			table = Build(catalog, rules, table)
 			live = deltaOf(live, table)
-			if got, want := dump(table), dump(Build(catalog, rules, nil)); got != want {
+			memory := table.Memory()
+			fresh := Build(catalog, rules, Remember(roundTrip(t, memory)))
+			if got, want := dump(table), dump(fresh); got != want {
 				t.Fatalf("seed %d, step %d: got\n%s\nwant\n%s", seed, step, got, want)
 			}
+			if !reflect.DeepEqual(fresh.Memory(), memory) {
+				t.Fatalf("seed %d, step %d: remembers %v, want %v", seed, step, fresh.Memory(), memory)
+			}
 			checkLive(t, live, table)
+			kept += len(memory.Rules)
+			owned += len(memory.Owners)
 		}
 	}
+	if kept == 0 || owned == 0 {
+		t.Errorf("%d rules were kept, %d sources owned", kept, owned)
+	}
+}
+
+// randomStep changes some of the services, and now and then the rest.
+func randomStep(d draw, version uint64, catalog *watcher.Catalog, rules *Rules) (*watcher.Catalog, *Rules) {
+	next, other := randomInput(d)
+	held := catalog.Overrides()
+	if d(3) == 0 {
+		held = next.Overrides()
+	}
+	if d(3) == 0 {
+		rules = other
+	}
+	if d(3) == 0 { // as a Manager's: it shares what did not change
+		for _, s := range next.Services() {
+			if d(3) == 0 {
+				catalog = catalog.With(version, s)
+			}
+		}
+		return catalog.WithOverrides(version, held...), rules
+	}
+	services := shuffle(d, catalog.Services(), next.Services())
+	return watcher.NewCatalog(version, services...).WithOverrides(version, held...), rules
+}
+
+// What one service announces, however broken, changes nothing of another whose sources
+// are its own, through any sequence of changes.
+func TestServicesAreIndependent(t *testing.T) {
+	for seed := range uint64(200) {
+		d := draw(rand.New(rand.NewPCG(seed, 10)).IntN)
+		_, rules := randomInput(d)
+		rules.Routes = nil
+		var alone, together *Table
+		for step := range 8 {
+			own := service("own", instance("o1", ownRule(d), ownRule(d), ownRule(d)), instance("o2", ownRule(d)))
+			others, _ := randomInput(d)
+			alone = Build(catalogOf(own), rules, alone)
+			together = Build(catalogOf(append(others.Services(), own)...), rules, together)
+			if got, want := ofOwn(together), ofOwn(alone); got != want {
+				t.Fatalf("seed %d, step %d: got\n%s\nwant\n%s", seed, step, got, want)
+			}
+			for _, source := range []string{"own.com/", "own.com/x", "sub.own.org/"} {
+				got, want := found(together, hit(source)), found(alone, hit(source))
+				if got != want && want != "" {
+					t.Fatalf("seed %d, step %d: %s is served by %q, want %q", seed, step, source, got, want)
+				}
+			}
+		}
+	}
+}
+
+// ownRule is a rule for a source that no other service announces.
+func ownRule(d draw) string {
+	return oneOf(d, "", "", "meta ") + oneOf(d, "own.com/", "own.com/x", "*.own.org/") + randomOptions(d)
+}
+
+// ofOwn is the part of a dump that tells of the service called own.
+func ofOwn(table *Table) string {
+	var out []string
+	take := false
+	for line := range strings.Lines(dump(table)) {
+		if line[0] != ' ' {
+			take = strings.Contains(line, "own.") || strings.Contains(line, "own@")
+		}
+		if take {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
 }
 
 // shuffle takes some services of one catalog and some of another, one for each key.
@@ -42,16 +124,6 @@ func shuffle(d draw, one, other []*watcher.Service) (out []*watcher.Service) {
 		}
 	}
 	return out
-}
-
-// goodRules draws no rule that is refused: those leave their last good form behind.
-func goodRules(d draw) draw {
-	return func(n int) int {
-		if n == 7 {
-			return d(5)
-		}
-		return d(n)
-	}
 }
 
 // deltaOf applies a table's delta to the routes and clusters that were live.

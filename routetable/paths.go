@@ -2,28 +2,16 @@ package routetable
 
 import (
 	"cmp"
-	"maps"
 	"slices"
-	"strings"
 )
 
 // pathSet holds the routes of one host pattern. It is immutable, and never empty:
 // a nil one stands for that.
 type pathSet struct {
-	// index holds the literal paths, entries their routes, aligned. Sets whose paths
-	// are the same share the index.
-	index   *pathIndex
-	entries []*pathEntry
-	// patterns are the globs and regular expressions, best first.
+	// literals is the tree of the literal paths, nil when there are none.
+	literals *pathNode
+	// patterns are those that have to be tried, best first.
 	patterns []*Route
-}
-
-// pathIndex is the literal paths in ascending order.
-type pathIndex struct {
-	paths []string
-	// parents are, for each path, the index of the longest other one that is a prefix
-	// of it, -1 when there is none.
-	parents []int32
 }
 
 // pathEntry is the routes of one literal path, best first.
@@ -34,52 +22,15 @@ func (s *pathSet) match(q *Request) *Route {
 	if s == nil {
 		return nil
 	}
-	if r := s.matchLiteral(q); r != nil {
+	if r := s.literals.match(q); r != nil {
 		return r
 	}
 	for _, r := range s.patterns {
-		if r.pattern.Match(q.Path) && r.accepts(q) {
+		if r.fits(q.Path) && r.accepts(q) {
 			return r
 		}
 	}
 	return nil
-}
-
-// matchLiteral goes through the paths that are a prefix of the request's, longest
-// first. All of them are the last path not above it, or that one's ancestors: any
-// prefix of the path sorts at or below it, and what lies between the two starts
-// with that prefix as well.
-func (s *pathSet) matchLiteral(q *Request) *Route {
-	for i := s.index.floor(q.Path); i >= 0; i = s.index.parents[i] {
-		path := s.index.paths[i]
-		if len(path) > len(q.Path) || string(q.Path[:len(path)]) != path {
-			continue
-		}
-		e := s.entries[i]
-		if len(path) == len(q.Path) {
-			if r := firstAccepting(e.exact, q); r != nil {
-				return r
-			}
-		}
-		if r := firstAccepting(e.prefix, q); r != nil {
-			return r
-		}
-	}
-	return nil
-}
-
-// floor returns the index of the last path at or below the given one, -1 for none.
-func (x *pathIndex) floor(path []byte) int32 {
-	lo, hi := 0, len(x.paths)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if x.paths[mid] <= string(path) {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return int32(lo - 1)
 }
 
 func firstAccepting(routes []*Route, q *Request) *Route {
@@ -91,118 +42,82 @@ func firstAccepting(routes []*Route, q *Request) *Route {
 	return nil
 }
 
-// with returns the set with routes swapped, nil if none is left.
+// with returns the set with routes swapped, nil if none is left. What it costs
+// depends on the swaps, not on the size of the set, but for the patterns.
 func (s *pathSet) with(swaps []swap) *pathSet {
-	if s != nil && !slices.ContainsFunc(swaps, swap.moves) {
-		return s.replaced(swaps)
+	now := &pathSet{}
+	if s != nil {
+		*now = *s
+	}
+	var patterns []swap
+	for _, w := range swaps {
+		if w.old != nil && !w.old.literal() || w.now != nil && !w.now.literal() {
+			patterns = append(patterns, w)
+		}
+		if w.old != nil && w.old.literal() {
+			now.literals = now.literals.change(w.old.Path, func(e *pathEntry) *pathEntry { return e.without(w.old) })
+		}
+		if w.now != nil && w.now.literal() {
+			now.literals = now.literals.change(w.now.Path, func(e *pathEntry) *pathEntry { return e.and(w.now) })
+		}
+	}
+	now.patterns = withPatterns(now.patterns, patterns)
+	if now.literals == nil && len(now.patterns) == 0 {
+		return nil
+	}
+	return now
+}
+
+// withPatterns returns the patterns with some of them swapped.
+func withPatterns(routes []*Route, swaps []swap) []*Route {
+	if len(swaps) == 0 {
+		return routes
 	}
 	gone := map[*Route]bool{}
 	for _, w := range swaps {
 		gone[w.old] = true
 	}
-	routes := slices.DeleteFunc(s.routes(), func(r *Route) bool { return gone[r] })
+	routes = slices.DeleteFunc(slices.Clone(routes), func(r *Route) bool { return gone[r] })
 	for _, w := range swaps {
-		if w.now != nil {
+		if w.now != nil && !w.now.literal() {
 			routes = append(routes, w.now)
 		}
 	}
-	return newPathSet(routes)
-}
-
-// moves says whether a swap is more than another form of a route at the same
-// literal path.
-func (w swap) moves() bool {
-	return w.old == nil || w.now == nil || w.old.pattern != nil || w.now.pattern != nil ||
-		w.old.Path != w.now.Path || w.old.PathType != w.now.PathType
-}
-
-// replaced returns the set with routes in the place of others at the same paths.
-func (s *pathSet) replaced(swaps []swap) *pathSet {
-	now := &pathSet{index: s.index, entries: slices.Clone(s.entries), patterns: s.patterns}
-	for _, w := range swaps {
-		i, _ := slices.BinarySearch(s.index.paths, w.old.Path)
-		e := *now.entries[i]
-		e.exact, e.prefix = exchanged(e.exact, w), exchanged(e.prefix, w)
-		now.entries[i] = &e
-	}
-	return now
-}
-
-// exchanged returns the list with one route in another's place, in order.
-func exchanged(routes []*Route, w swap) []*Route {
-	i := slices.Index(routes, w.old)
-	if i < 0 {
-		return routes
-	}
-	routes = slices.Clone(routes)
-	routes[i] = w.now
-	slices.SortFunc(routes, compareRoutes)
+	slices.SortFunc(routes, comparePatterns)
 	return routes
 }
 
-// routes returns all routes of the set, which may be nil.
-func (s *pathSet) routes() []*Route {
-	if s == nil {
-		return nil
+// and returns the entry with one more route; e may be nil.
+func (e *pathEntry) and(r *Route) *pathEntry {
+	now := &pathEntry{}
+	if e != nil {
+		*now = *e
 	}
-	out := slices.Clone(s.patterns)
-	for _, e := range s.entries {
-		out = append(append(out, e.exact...), e.prefix...)
-	}
-	return out
+	list := now.list(r)
+	at, _ := slices.BinarySearchFunc(*list, r, compareRoutes)
+	*list = slices.Insert(slices.Clone(*list), at, r)
+	return now
 }
 
-// newPathSet orders the routes of one host; nil if there are none.
-func newPathSet(routes []*Route) *pathSet {
-	if len(routes) == 0 {
+// without returns the entry without a route, nil if nothing is left.
+func (e *pathEntry) without(r *Route) *pathEntry {
+	if e == nil {
 		return nil
 	}
-	s := &pathSet{}
-	byPath := map[string]*pathEntry{}
-	for _, r := range routes {
-		if r.pattern != nil {
-			s.patterns = append(s.patterns, r)
-			continue
-		}
-		e := byPath[r.Path]
-		if e == nil {
-			e = &pathEntry{}
-			byPath[r.Path] = e
-		}
-		e.add(r)
+	now := *e
+	list := now.list(r)
+	*list = slices.DeleteFunc(slices.Clone(*list), func(o *Route) bool { return o == r })
+	if len(now.exact)+len(now.prefix) == 0 {
+		return nil
 	}
-	slices.SortFunc(s.patterns, comparePatterns)
-	s.index = newPathIndex(slices.Sorted(maps.Keys(byPath)))
-	s.entries = make([]*pathEntry, 0, len(byPath))
-	for _, path := range s.index.paths {
-		e := byPath[path]
-		slices.SortFunc(e.exact, compareRoutes)
-		slices.SortFunc(e.prefix, compareRoutes)
-		s.entries = append(s.entries, e)
-	}
-	return s
+	return &now
 }
 
-func (e *pathEntry) add(r *Route) {
+func (e *pathEntry) list(r *Route) *[]*Route {
 	if r.PathType == Exact {
-		e.exact = append(e.exact, r)
-	} else {
-		e.prefix = append(e.prefix, r)
+		return &e.exact
 	}
-}
-
-// newPathIndex finds the parents of paths in ascending order: going up the order,
-// the open ancestors of a path are a stack.
-func newPathIndex(paths []string) *pathIndex {
-	x := &pathIndex{paths: paths, parents: make([]int32, len(paths))}
-	for i, path := range paths {
-		parent := int32(i) - 1
-		for parent >= 0 && !strings.HasPrefix(path, paths[parent]) {
-			parent = x.parents[parent]
-		}
-		x.parents[i] = parent
-	}
-	return x
+	return &e.prefix
 }
 
 // compareRoutes orders routes that match the same host and path, best first.
@@ -215,7 +130,7 @@ func compareRoutes(a, b *Route) int {
 	)
 }
 
-// comparePatterns orders globs and regular expressions: priority, then the longer.
+// comparePatterns orders what has to be tried: priority, then the longer.
 func comparePatterns(a, b *Route) int {
 	return cmp.Or(
 		cmp.Compare(b.Priority, a.Priority),

@@ -1,6 +1,7 @@
 package routetable
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -88,6 +89,8 @@ func referencePath(r *Route, path string) bool {
 		return path == r.Path
 	case Glob:
 		return globFits(r.Path, path)
+	case IPrefix:
+		return len(path) >= len(r.Path) && strings.EqualFold(path[:len(r.Path)], r.Path)
 	default:
 		return regexp.MustCompile(`\A(?:` + r.Path + `)`).MatchString(path)
 	}
@@ -143,13 +146,14 @@ func randomPath(d draw) string {
 	var b strings.Builder
 	b.WriteByte('/')
 	for range d(6) {
-		b.WriteByte("aab/"[d(4)])
+		b.WriteByte("aabA/"[d(5)])
 	}
 	return b.String()
 }
 
 func randomRoute(d draw, i int) config.Route {
-	m := config.Match{Path: randomPath(d), PathType: oneOf(d, "prefix", "prefix", "prefix", "exact", "glob", "regex")}
+	kind := oneOf(d, "prefix", "prefix", "prefix", "exact", "glob", "regex", "iprefix")
+	m := config.Match{Path: randomPath(d), PathType: kind}
 	for range d(3) {
 		m.Hosts = append(m.Hosts, randomPattern(d))
 	}
@@ -184,7 +188,7 @@ func randomTable(d draw) *Table {
 		var announcements []string
 		for range d(5) {
 			announcements = append(announcements, oneOf(d, "", "meta ")+randomPattern(d)+randomPath(d)+
-				oneOf(d, "", "", "", " listener=web"))
+				oneOf(d, "", "", "", " listener=web", " matcher=iprefix", " matcher=glob"))
 		}
 		services = append(services, service(fmt.Sprintf("s%d", i), instance(fmt.Sprintf("i%d", i), announcements...)))
 	}
@@ -260,41 +264,78 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// The binary search and the chain of parents visit the prefixes of a path that are
-// there, all of them, longest first.
+// The tree tries the prefixes of a path that are there, all of them, longest first,
+// through any sequence of additions and removals; the sets it came from stay.
 func TestPathSetAgreesWithLongestPrefix(t *testing.T) {
-	for seed := range uint64(2_000) {
+	for seed := range uint64(1_000) {
 		d := draw(rand.New(rand.NewPCG(seed, 3)).IntN)
+		var set *pathSet
 		var routes []*Route
-		for i := range 1 + d(40) {
-			routes = append(routes, &Route{ID: fmt.Sprint(i), Path: randomPath(d)})
-		}
-		set := newPathSet(routes)
-		for range 10 {
-			q := &Request{Path: []byte(randomPath(d) + randomPath(d))}
-			var want []string
-			for n := len(q.Path); n > 0; n-- {
-				prefix := string(q.Path[:n])
-				if slices.ContainsFunc(routes, func(r *Route) bool { return r.Path == prefix }) {
-					want = append(want, prefix)
-				}
+		for step := range 60 {
+			before, was := set, slices.Clone(routes)
+			if len(routes) > 0 && d(3) == 0 {
+				i := d(len(routes))
+				set = set.with([]swap{{routes[i], nil}})
+				routes = slices.Delete(routes, i, i+1)
+			} else {
+				r := &Route{ID: fmt.Sprint(step), Path: randomPath(d)}
+				set = set.with([]swap{{nil, r}})
+				routes = append(routes, r)
 			}
-			if got := chain(set, q.Path); !slices.Equal(got, want) {
-				t.Fatalf("seed %d, %s: got %q, want %q", seed, q.Path, got, want)
-			}
-			if r := set.match(q); r == nil != (len(want) == 0) || r != nil && r.Path != want[0] {
-				t.Fatalf("seed %d, %s: got %v, want %q", seed, q.Path, r, want)
+			path := randomPath(d) + randomPath(d)
+			checkPrefixes(t, set, routes, path)
+			checkPrefixes(t, before, was, path)
+			if t.Failed() {
+				t.Fatalf("seed %d, step %d", seed, step)
 			}
 		}
 	}
 }
 
-// chain lists the prefixes of path that matchLiteral visits.
-func chain(s *pathSet, path []byte) (out []string) {
-	for i := s.index.floor(path); i >= 0; i = s.index.parents[i] {
-		if p := s.index.paths[i]; strings.HasPrefix(string(path), p) {
-			out = append(out, p)
+// checkPrefixes takes the routes that are found for a path out of the set, one after the
+// other.
+func checkPrefixes(t *testing.T, set *pathSet, routes []*Route, path string) {
+	t.Helper()
+	checkTree(t, set)
+	routes = slices.DeleteFunc(slices.Clone(routes), func(r *Route) bool { return !strings.HasPrefix(path, r.Path) })
+	slices.SortFunc(routes, func(a, b *Route) int {
+		return cmp.Or(cmp.Compare(len(b.Path), len(a.Path)), cmp.Compare(a.ID, b.ID))
+	})
+	for _, want := range append(routes, nil) {
+		got := set.match(&Request{Path: []byte(path)})
+		if got != want {
+			t.Errorf("%s: got %v, want %v", path, idOf(got), idOf(want))
+			return
+		}
+		if want != nil {
+			set = set.with([]swap{{want, nil}})
 		}
 	}
-	return out
+}
+
+// checkTree checks that the tree is no larger than it has to be, and that an empty one
+// is nil.
+func checkTree(t *testing.T, set *pathSet) {
+	t.Helper()
+	if set == nil {
+		return
+	}
+	if set.literals == nil && len(set.patterns) == 0 {
+		t.Error("an empty set is not nil")
+	}
+	var check func(n *pathNode)
+	check = func(n *pathNode) {
+		if n.entry == nil && len(n.children) < 2 || len(n.firsts) != len(n.children) {
+			t.Errorf("%q: entry %v, %d children at %q", n.label, n.entry, len(n.children), n.firsts)
+		}
+		for i, c := range n.children {
+			if c.label[0] != n.firsts[i] || i > 0 && n.firsts[i-1] >= n.firsts[i] {
+				t.Errorf("%q: child %q at %q", n.label, c.label, n.firsts)
+			}
+			check(c)
+		}
+	}
+	if set.literals != nil {
+		check(set.literals)
+	}
 }

@@ -17,11 +17,14 @@ const (
 	Exact
 	Glob
 	Regex
+	// IPrefix is Prefix without regard to ASCII case; like the patterns it comes after
+	// the paths that are literal.
+	IPrefix
 )
 
 // String returns the configuration's word for t.
 func (t PathType) String() string {
-	return [...]string{"prefix", "exact", "glob", "regex"}[t]
+	return [...]string{"prefix", "exact", "glob", "regex", "iprefix"}[t]
 }
 
 // Source is where a route comes from, in rising order of precedence.
@@ -29,14 +32,16 @@ type Source uint8
 
 // The sources of a route.
 const (
-	SourceTag Source = iota
+	SourceDefault Source = iota
+	SourceTag
 	SourceMeta
+	SourceKV
 	SourceConfig
 )
 
 // String names the source as metrics do.
 func (s Source) String() string {
-	return [...]string{"tag", "meta", "config"}[s]
+	return [...]string{"default", "tag", "meta", "kv", "config"}[s]
 }
 
 // Route is one rule of the table and where its requests go. It is immutable.
@@ -68,6 +73,7 @@ type Route struct {
 	// Attachment is the data plane's, as that of Cluster.
 	Attachment any
 
+	// pattern is that of a glob or a regex.
 	pattern *regexp.Regexp
 }
 
@@ -92,6 +98,28 @@ func (r *Route) Arm(at float64) int {
 		}
 	}
 	return len(r.Sums) - 1
+}
+
+// literal says whether the path is looked up rather than tried.
+func (r *Route) literal() bool { return r.PathType == Prefix || r.PathType == Exact }
+
+// fits says whether a path that is not literal takes the request's.
+func (r *Route) fits(path []byte) bool {
+	if r.PathType == IPrefix {
+		return len(path) >= len(r.Path) && equalFold(path[:len(r.Path)], r.Path)
+	}
+	return r.pattern.Match(path)
+}
+
+// equalFold compares without regard to ASCII case; bytes.EqualFold would take the
+// Kelvin sign for a k.
+func equalFold(b []byte, s string) bool {
+	for i := range len(b) {
+		if lowerASCII(rune(b[i])) != lowerASCII(rune(s[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 // accepts says whether the conditions beside host and path hold.
@@ -134,7 +162,7 @@ func (r *Route) predicates() int {
 }
 
 func pathType(word string) PathType {
-	for t := Prefix; t <= Regex; t++ {
+	for t := Prefix; t <= IPrefix; t++ {
 		if t.String() == word {
 			return t
 		}

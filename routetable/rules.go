@@ -2,25 +2,37 @@ package routetable
 
 import (
 	"cmp"
+	"maps"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"usher/config"
+	"usher/watcher"
 )
 
-// ruleSet is the configuration's rules made ready, once for all tables built with
-// them. It is immutable.
+// ruleSet is the rules of the configuration and of the registries' overrides made
+// ready, once for all tables built with them. It is immutable.
 type ruleSet struct {
 	*Rules
-	// routes are templates: complete but for their clusters. One that was refused is
+	overrides []*watcher.Overrides
+	// services are the settings of both.
+	services map[string]config.Service
+	// reserved are the claims.
+	reserved claimList
+
+	// configs are the routes of both, the configuration's first; routes, aligned, are
+	// templates made of them: complete but for their clusters. One that is not served is
 	// nil.
-	routes  []*Route
-	refused []Refusal
-	// ids are the IDs of the routes.
-	ids map[string]bool
-	// claims are the plain matches of the configuration, by host and path; they hide
-	// the same ones announced.
-	claims map[string][]claim
+	configs   []*config.Route
+	routes    []*Route
+	refused   []Refusal
+	conflicts []Conflict
+	// ids are the IDs of the routes, and where the rule of each stands.
+	ids map[string]string
+	// holds are the plain matches of the routes; they hide the same ones announced.
+	holds map[string][]hold
 	// named are the indexes of the routes that go to a service, by the name the
 	// configuration calls it.
 	named map[string][]int
@@ -30,78 +42,186 @@ type ruleSet struct {
 // that.
 const noRoute = "none"
 
-func compileRules(rules *Rules) *ruleSet {
+func compileRules(rules *Rules, overrides []*watcher.Overrides) *ruleSet {
 	s := &ruleSet{
-		Rules: rules, routes: make([]*Route, len(rules.Routes)),
-		ids: map[string]bool{noRoute: true}, claims: map[string][]claim{}, named: map[string][]int{},
+		Rules: rules, overrides: overrides, reserved: compileClaims(rules.Claims),
+		services: map[string]config.Service{}, ids: map[string]string{noRoute: ""},
+		holds: map[string][]hold{}, named: map[string][]int{},
 	}
 	for i := range rules.Routes {
-		s.compile(i, &rules.Routes[i])
+		c := &rules.Routes[i]
+		s.compile(c, newTemplate(c, SourceConfig), watcher.Key{})
 	}
+	for _, o := range overrides {
+		s.override(o)
+	}
+	maps.Copy(s.services, rules.Services)
 	return s
 }
 
-func (s *ruleSet) compile(i int, c *config.Route) {
-	r := &Route{
-		ID: s.uniqueID(c.Name), Source: SourceConfig, Owner: c.Pos.String(),
+// newTemplate makes the route of a rule, but for its ID, its pattern and its clusters.
+func newTemplate(c *config.Route, source Source) *Route {
+	return &Route{
+		Source: source, Owner: c.Pos.String(),
 		Hosts: hostsOf(c.Match), Path: cmp.Or(c.Match.Path, "/"), PathType: pathType(c.Match.PathType),
 		Listeners: c.Match.Listeners, Methods: c.Match.Methods, Headers: headersOf(c.Match),
 		Priority: c.Priority, Rewrite: rewriteOf(c),
 	}
+}
+
+// override takes in what a registry overrides. The configuration goes before it, and
+// a registry before those behind it: they have the names and the matches that are
+// taken already.
+func (s *ruleSet) override(o *watcher.Overrides) {
+	by := watcher.Key{Registry: o.Registry}
+	for _, r := range o.Refused {
+		s.refused = append(s.refused, Refusal{Service: by, Where: r.Key, Reason: r.Reason})
+	}
+	for i := range o.Routes {
+		c := &o.Routes[i]
+		r := newTemplate(c, SourceKV)
+		if holder, taken := s.ids[c.Name]; taken && c.Name != noRoute {
+			s.conflicts = append(s.conflicts, Conflict{Match: "route " + c.Name, Winner: holder, Loser: r.Owner})
+			continue
+		}
+		if s.yield(r); len(r.Hosts) > 0 {
+			s.compile(c, r, by)
+		}
+	}
+	for name, service := range o.Services {
+		if _, taken := s.services[name]; !taken {
+			s.services[name] = service
+		}
+	}
+}
+
+// yield takes from a plain route of an override the hosts under which another holds
+// the same match.
+func (s *ruleSet) yield(r *Route) {
+	if !r.plain() {
+		return
+	}
+	hosts := r.Hosts
+	r.Hosts = nil
+	for _, h := range hosts {
+		match := matchOf(h, r.Path, r.PathType)
+		if holder, held := s.holder(match, r.Listeners); held {
+			s.conflicts = append(s.conflicts, Conflict{Match: match, Winner: holder, Loser: r.Owner})
+		} else {
+			r.Hosts = append(r.Hosts, h)
+		}
+	}
+}
+
+// compile completes a template; one that cannot be used is refused on account of by.
+func (s *ruleSet) compile(c *config.Route, r *Route, by watcher.Key) {
+	at := len(s.routes)
+	s.configs, s.routes = append(s.configs, c), append(s.routes, nil)
+	r.ID = s.uniqueID(c.Name, r.Owner)
 	var err error
 	if r.pattern, err = compilePath(r.PathType, r.Path); err != nil {
-		s.refused = append(s.refused, Refusal{Where: r.Owner, Reason: err.Error()})
+		s.refused = append(s.refused, Refusal{Service: by, Where: r.Owner, Reason: err.Error()})
 		return
 	}
 	if len(armsOf(c)) == 0 {
-		s.refused = append(s.refused, Refusal{Where: r.Owner, Reason: "no part of the split has a weight"})
+		s.refused = append(s.refused, Refusal{Service: by, Where: r.Owner, Reason: "no part of the split has a weight"})
 		return
 	}
-	s.routes[i] = r
+	s.routes[at] = r
 	for _, arm := range armsOf(c) {
-		if !slices.Contains(s.named[arm.Service], i) {
-			s.named[arm.Service] = append(s.named[arm.Service], i)
+		if !slices.Contains(s.named[arm.Service], at) {
+			s.named[arm.Service] = append(s.named[arm.Service], at)
 		}
 	}
-	s.claim(r)
+	if r.plain() {
+		for _, h := range r.Hosts {
+			match := matchOf(h, r.Path, r.PathType)
+			s.holds[match] = append(s.holds[match], hold{r.Owner, r.Listeners})
+		}
+	}
 }
 
-// uniqueID makes an ID unique among the configuration's.
-func (s *ruleSet) uniqueID(id string) string {
+// uniqueID makes an ID unique among those of the rules.
+func (s *ruleSet) uniqueID(id, owner string) string {
 	unique := id
-	for n := 2; s.ids[unique]; n++ {
+	for n := 2; ; n++ {
+		if _, taken := s.ids[unique]; !taken {
+			break
+		}
 		unique = id + "#" + strconv.Itoa(n)
 	}
-	s.ids[unique] = true
+	s.ids[unique] = owner
 	return unique
 }
 
-// claim notes what a plain route matches, so that no announced rule serves the
-// same.
-func (s *ruleSet) claim(r *Route) {
-	if r.PathType != Prefix || len(r.Methods) > 0 || len(r.Headers) > 0 {
-		return
-	}
-	for _, h := range r.Hosts {
-		s.claims[h+r.Path] = append(s.claims[h+r.Path], claim{r.Owner, r.Listeners})
-	}
+// plain says whether a route takes all requests of its source, as an announced one
+// does.
+func (r *Route) plain() bool {
+	return r.PathType != Exact && r.PathType != Regex && len(r.Methods) == 0 && len(r.Headers) == 0
 }
 
-// claim is a plain match that the configuration holds on some listeners; none: all.
-type claim struct {
+// hold is a plain match that a rule has on some listeners; none: all.
+type hold struct {
 	owner     string
 	listeners []string
 }
 
-// holder returns who of the configuration holds all that an announced rule matches.
-func (s *ruleSet) holder(r *rule) (owner string, held bool) {
-	for _, c := range s.claims[r.host+r.path] {
-		foreign := func(l string) bool { return !slices.Contains(c.listeners, l) }
-		if len(c.listeners) == 0 || (len(r.listeners) > 0 && !slices.ContainsFunc(r.listeners, foreign)) {
-			return c.owner, true
+// holder returns whose rule holds all of a match on these listeners; none: all.
+func (s *ruleSet) holder(match string, listeners []string) (owner string, held bool) {
+	for _, h := range s.holds[match] {
+		foreign := func(l string) bool { return !slices.Contains(h.listeners, l) }
+		if len(h.listeners) == 0 || (len(listeners) > 0 && !slices.ContainsFunc(listeners, foreign)) {
+			return h.owner, true
 		}
 	}
 	return "", false
+}
+
+// ruleChange is how two sets of rules differ for what is announced: the matches held,
+// the IDs taken and the services with settings that are not the same.
+type ruleChange struct{ holds, ids, services map[string]bool }
+
+func (s *ruleSet) changed(from *ruleSet) *ruleChange {
+	return &ruleChange{
+		holds: differing(s.holds, from.holds), ids: differing(s.ids, from.ids),
+		services: differing(s.services, from.services),
+	}
+}
+
+// differing are the keys that have not the same value in both maps.
+func differing[V any](a, b map[string]V) map[string]bool {
+	out := map[string]bool{}
+	for _, either := range []map[string]V{a, b} {
+		for key := range either {
+			x, inA := a[key]
+			y, inB := b[key]
+			if inA != inB || !reflect.DeepEqual(x, y) {
+				out[key] = true
+			}
+		}
+	}
+	return out
+}
+
+// affects says whether the change makes another thing of a source. The settings of a
+// shared one are those of its first service.
+func (c *ruleChange) affects(key string, s *source) bool {
+	return c.ids[key] || c.holds[s.match] || s.cluster != nil && c.services[s.cluster.Services[0]]
+}
+
+// policy is that of a service, or of one given as name@registry: its own or the
+// default one. A way of balancing that is unknown is the default one, too.
+func (s *ruleSet) policy(service string) config.Policy {
+	bare, _, _ := strings.Cut(service, "@")
+	for _, name := range []string{service, bare} {
+		if own, ok := s.services[name]; ok {
+			if s.Balancers[own.Balance] == nil {
+				own.Balance = s.Defaults.Balance
+			}
+			return own.Policy
+		}
+	}
+	return s.Defaults
 }
 
 // armsOf are the arms of a route that take requests.

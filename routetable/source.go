@@ -2,6 +2,7 @@ package routetable
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"usher/watcher"
@@ -11,6 +12,10 @@ import (
 type source struct {
 	// claimants are the services that announce it, by Key.String, ascending.
 	claimants []string
+	// match is what it matches on whatever listeners.
+	match string
+	// owner is the service it belongs to where sources are not shared; zero: nobody.
+	owner watcher.Key
 	// route and cluster are nil when the configuration holds the match.
 	route     *Route
 	cluster   *Cluster
@@ -23,36 +28,107 @@ const sharedPrefix = "route:"
 // buildSource makes the route of one match from what its claimants offer. before
 // is the same source in the last table, nil if it is new.
 func (b *builder) buildSource(key string, claimants []string, before *source) *source {
-	var offers []*offer
+	var all []*offer
 	for _, c := range claimants {
 		a := b.services.Get(c)
 		for i := range a.offers {
 			if a.offers[i].key == key {
-				offers = append(offers, &a.offers[i])
+				all = append(all, &a.offers[i])
 			}
 		}
 	}
-	s := &source{claimants: claimants}
-	if holder, held := b.table.rules.holder(&offers[0].rule); held {
-		s.conflicts = outranked(key, holder, offers)
+	r := &all[0].rule
+	s := &source{claimants: claimants, match: matchOf(r.host, r.path, r.pathType)}
+	offers, losers := winners(all)
+	if b.table.rules.ExclusiveRoutes {
+		s.owner = b.ownerOf(key, offers, before)
+		var others []*offer
+		offers, others = ownedBy(s.owner, offers)
+		losers = append(losers, others...)
+	}
+	if holder, held := b.table.rules.holder(s.match, r.listeners); held {
+		s.conflicts = outranked(key, holder, all)
 		return s
 	}
-	offers, losers := winners(offers)
 	first := offers[0]
 	s.conflicts = outranked(key, first.name(), losers)
-	s.cluster = b.sharedCluster(key, offers, before)
+	s.cluster = b.sharedCluster(key, offers, accessOf(all), before)
 	s.route = &Route{
 		ID: b.announcedID(key), Source: Source(first.origin), Owner: first.name(),
-		Hosts: []string{first.rule.host}, Path: first.rule.path, PathType: Prefix,
+		Hosts: []string{first.rule.host}, Path: first.rule.path, PathType: first.rule.pathType,
 		Listeners: first.rule.listeners, Arms: []Arm{{s.cluster, 1}},
 	}
+	// The path of an announced glob is made of literals and stars: it compiles.
+	s.route.pattern, _ = compilePath(s.route.PathType, s.route.Path)
 	return s
+}
+
+// ownerOf is the service that owns a source that is not shared: who owned it so far,
+// while it is among those that may, else the oldest, by its first instance.
+func (b *builder) ownerOf(key string, offers []*offer, before *source) watcher.Key {
+	incumbent := b.previous.remembered.owner(key)
+	if before != nil {
+		incumbent = before.owner
+	}
+	best := offers[0].by.service
+	for _, o := range offers {
+		s := o.by.service
+		if s.Key == incumbent {
+			return incumbent
+		}
+		if cmp.Or(cmp.Compare(age(s), age(best)), s.Compare(best.Key)) < 0 {
+			best = s
+		}
+	}
+	return best.Key
+}
+
+// age orders services by when their first instance was created: the lower the older.
+// Those of which nothing is known come after all others.
+func age(s *watcher.Service) uint64 {
+	first := uint64(math.MaxUint64)
+	for i := range s.Instances {
+		if created := s.Instances[i].Created; created > 0 {
+			first = min(first, created)
+		}
+	}
+	return first
+}
+
+// ownedBy parts the offers of a service from those of others.
+func ownedBy(owner watcher.Key, offers []*offer) (own, others []*offer) {
+	for _, o := range offers {
+		if o.by.service.Key == owner {
+			own = append(own, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	slices.SortStableFunc(others, func(a, b *offer) int { return a.by.service.Compare(b.by.service.Key) })
+	return own, others
+}
+
+// accessOf is who may be served by the instances of each service that offers a source:
+// those that pass all rules its instances announce there, the outranked ones included.
+// So a change that rolls through the instances restricts all of them at its first step.
+func accessOf(offers []*offer) map[*announcer]*Access {
+	var out map[*announcer]*Access
+	for _, o := range offers {
+		if o.rule.access == nil {
+			continue
+		}
+		if out == nil {
+			out = map[*announcer]*Access{}
+		}
+		out[o.by] = out[o.by].and(o.rule.access)
+	}
+	return out
 }
 
 // announcedID is the ID of an announced route: what it matches, unless the
 // configuration has called a route that.
 func (b *builder) announcedID(key string) string {
-	if b.table.rules.ids[key] {
+	if _, taken := b.table.rules.ids[key]; taken {
 		return key + "#announced"
 	}
 	return key
@@ -74,7 +150,7 @@ func outranked(key, winner string, losers []*offer) (conflicts []Conflict) {
 // highest precedence, and of each instance the best one. A service that moves
 // from tags to meta keeps its instances of either kind all the while.
 func winners(offers []*offer) (won, lost []*offer) {
-	best := watcher.FromTag
+	best := watcher.FromDefault
 	for _, o := range offers {
 		best = max(best, o.origin)
 	}
@@ -102,7 +178,9 @@ func winners(offers []*offer) (won, lost []*offer) {
 }
 
 // sharedCluster is the cluster of the instances that announced one source.
-func (b *builder) sharedCluster(key string, offers []*offer, before *source) *Cluster {
+func (b *builder) sharedCluster(
+	key string, offers []*offer, access map[*announcer]*Access, before *source,
+) *Cluster {
 	offers = slices.Clone(offers)
 	slices.SortStableFunc(offers, func(x, y *offer) int {
 		return cmp.Or(x.by.service.Compare(y.by.service.Key), cmp.Compare(x.instance, y.instance))
@@ -116,8 +194,10 @@ func (b *builder) sharedCluster(key string, offers []*offer, before *source) *Cl
 	c := &Cluster{Name: sharedPrefix + key, Services: services, Endpoints: make([]*Endpoint, 0, len(offers))}
 	weights := shares(offers)
 	for i, o := range offers {
-		at := slices.Index(services, o.by.service.Service)
-		c.Endpoints = append(c.Endpoints, o.by.endpoint(o.instance, weights[i], o.rule.rewrite, at))
+		e := o.by.endpoint(o.instance, weights[i], slices.Index(services, o.by.service.Service))
+		e.Rewrite, e.Access = o.rule.rewrite, access[o.by]
+		c.Restricted = c.Restricted || e.Access != nil
+		c.Endpoints = append(c.Endpoints, e)
 	}
 	var old *Cluster
 	if before != nil {

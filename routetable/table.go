@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-	"strings"
 
 	"usher/config"
 	"usher/watcher"
@@ -31,6 +30,8 @@ type Table struct {
 	hosts      hostTable
 	counts     Counts
 	delta      Delta
+	// remembered is what the first table is to know, until it is built; nil: nothing.
+	remembered *remembered
 }
 
 // Empty returns a table without routes.
@@ -51,7 +52,8 @@ func (t *Table) Delta() *Delta { return &t.delta }
 type Counts struct {
 	// Routes are counted by Source.
 	Routes [SourceConfig + 1]int
-	// Refused are the refused rules by registry; "" are the configuration's.
+	// Refused are the rules and overrides that are not served, by registry; "" are the
+	// configuration's.
 	Refused   map[string]int
 	Conflicts int
 }
@@ -59,7 +61,8 @@ type Counts struct {
 // Counts returns the table's figures. Don't change them.
 func (t *Table) Counts() Counts { return t.counts }
 
-// Routes returns the routes, the configuration's first, then by ID.
+// Routes returns the routes: the configuration's, those of overrides, then the others
+// by ID.
 func (t *Table) Routes() []*Route {
 	routes := slices.DeleteFunc(slices.Clone(t.configured), func(r *Route) bool { return r == nil })
 	own := len(routes)
@@ -93,14 +96,14 @@ func (t *Table) AllClusters() iter.Seq[*Cluster] {
 	}
 }
 
-// Refused returns the rules left out, by service.
+// Refused returns the rules left out, by service, the configuration's first.
 func (t *Table) Refused() []Refusal {
 	return t.collect(t.rules.refused, func(a *announcer) []Refusal { return a.refused })
 }
 
 // Notices returns what is served though not as it may be meant.
 func (t *Table) Notices() []Refusal {
-	return t.collect(nil, func(a *announcer) []Refusal { return a.notices })
+	return t.collect(nil, (*announcer).notices)
 }
 
 func (t *Table) collect(first []Refusal, of func(*announcer) []Refusal) []Refusal {
@@ -116,7 +119,7 @@ func (t *Table) collect(first []Refusal, of func(*announcer) []Refusal) []Refusa
 
 // Conflicts returns the claims of a match that another claim outranks, by match.
 func (t *Table) Conflicts() []Conflict {
-	var out []Conflict
+	out := slices.Clone(t.rules.conflicts)
 	for _, s := range t.sources.All() {
 		out = append(out, s.conflicts...)
 	}
@@ -163,11 +166,16 @@ func (t *Table) serves(o offer) bool {
 
 // Refusal is a rule, or a part of one, that is not served, and why.
 type Refusal struct {
+	// Service is who announced it; of an override its registry alone is known, of the
+	// configuration's rules nothing.
 	Service  watcher.Key
 	Instance string
 	// Where is the tag or the meta key, or the position in a file.
 	Where  string
 	Reason string
+	// NotServed says that nothing is wrong with the rule: usher cannot do yet what it
+	// asks for.
+	NotServed bool
 }
 
 // Conflict is a claim of a match that another claim outranks.
@@ -190,17 +198,11 @@ type Rules struct {
 	Routes   []config.Route
 	Services map[string]config.Service
 	Defaults config.Policy
+	// Claims reserve hosts and paths for services.
+	Claims []config.Claim
+	// ExclusiveRoutes gives a source to one of the services that announce it; without it
+	// they share it.
+	ExclusiveRoutes bool
 	// Balancers are the policies by name.
 	Balancers map[string]Balancer
-}
-
-// policy is that of a service: its own or the default one.
-func (r *Rules) policy(service string) config.Policy {
-	bare, _, _ := strings.Cut(service, "@")
-	for _, name := range []string{service, bare} {
-		if s, ok := r.Services[name]; ok {
-			return s.Policy
-		}
-	}
-	return r.Defaults
 }

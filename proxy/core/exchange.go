@@ -43,6 +43,8 @@ type Exchange struct {
 
 	// Fields are added to the forwarded head, behind the client's own.
 	Fields []Field
+	// common is the number of those that are the same for every try.
+	common int
 
 	table    *routetable.Table
 	route    *routetable.Route
@@ -54,6 +56,9 @@ type Exchange struct {
 	pick     routetable.PickInfo
 	lastErr  *upstream.Error
 	query    routetable.Request
+	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
+	// endpoints ask who is served: at a second try they are gone from the head.
+	said [][]byte
 
 	attempt Attempt
 	scratch scratch
@@ -76,7 +81,7 @@ func (f *Field) AppendTo(dst []byte) []byte {
 
 // scratch holds the buffers an exchange builds its strings in.
 type scratch struct {
-	hostPort, path, target, host, forwarded []byte
+	hostPort, path, target, host, forwarded, said []byte
 }
 
 // Attempt is one try at one endpoint. It is valid until the next call of Next.
@@ -175,11 +180,10 @@ func appendLower(dst, b []byte) []byte {
 }
 
 // Next picks an endpoint for the next try and acquires it. Any Reason but None is
-// the answer instead.
+// the answer instead: nothing was sent then, and no other endpoint is asked who would
+// have let the client in.
 func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
-	if x.pick.Attempts() == 0 {
-		c.prepare(x)
-	}
+	first := x.pick.Attempts() == 0
 	i, err := x.cluster.Picker.Pick(x.cluster.View(), &x.pick)
 	fresh := false
 	if err != nil {
@@ -191,6 +195,14 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	x.pick.Try(i)
 	x.endpoint = i
 	e := x.cluster.Endpoints[i]
+	if x.cluster.Restricted {
+		if reason := x.admit(e.Access, first); reason != None {
+			return nil, reason
+		}
+	}
+	if first {
+		c.prepare(x)
+	}
 	e.State.InFlight.Add(1)
 	x.held = true
 	x.attempt = Attempt{

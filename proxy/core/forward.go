@@ -20,6 +20,7 @@ func (c *Core) prepare(x *Exchange) {
 	}
 	x.forwarded()
 	x.Fields = append(x.Fields, Field{Name: "CDN-Loop", Text: c.loopID})
+	x.common = len(x.Fields)
 }
 
 // hopByHop are the fields that concern one connection. Transfer-Encoding is the
@@ -125,7 +126,9 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
 	}
 	host := x.Host
 	target := x.Target
+	x.Fields = x.Fields[:x.common]
 	if rw != nil {
+		x.prefixed(rw)
 		x.scratch.target = rw.Target(x.scratch.target[:0], x.Target)
 		target = x.scratch.target
 		host = x.rewriteHost(rw, e)
@@ -139,6 +142,15 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
 		x.Head.SetBytesV("Host", host)
 	}
 	return target
+}
+
+// prefixed tells the endpoint which prefix is stripped, unless a trusted proxy has
+// told of one.
+func (x *Exchange) prefixed(rw *routetable.Rewrite) {
+	const name = "X-Forwarded-Prefix"
+	if rw.Strips(x.Target) && (x.Flags&wire.HasForwarded == 0 || len(x.Head.Peek(name)) == 0) {
+		x.Fields = append(x.Fields, Field{Name: name, Text: rw.Strip})
+	}
 }
 
 func (x *Exchange) rewriteHost(rw *routetable.Rewrite, e *routetable.Endpoint) []byte {

@@ -61,8 +61,10 @@ func after(begin int64, d time.Duration) int64 {
 
 // Peer is the other end of a client connection.
 type Peer struct {
-	// IP is the address in text.
-	IP []byte
+	// IP is the address in text, Addr the same for comparison: IPv4 as such, and without
+	// a zone. Addr is not valid for a connection that is not TCP.
+	IP   []byte
+	Addr netip.Addr
 	// Trusted says that its forwarding fields are believed.
 	Trusted bool
 }
@@ -73,10 +75,10 @@ func (l *Listener) NewPeer(addr net.Addr) Peer {
 	if !ok {
 		return Peer{IP: []byte(addr.String())}
 	}
-	ip := tcp.AddrPort().Addr().Unmap()
-	p := Peer{IP: []byte(ip.WithZone("").String())}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	p := Peer{IP: []byte(ip.String()), Addr: ip}
 	for _, t := range l.trusted {
-		p.Trusted = p.Trusted || t.Contains(ip.WithZone(""))
+		p.Trusted = p.Trusted || t.Contains(ip)
 	}
 	return p
 }

@@ -16,6 +16,8 @@ const (
 	UpstreamProtocol
 	TotalTimeout
 	Loop
+	AccessDenied
+	Unauthorized
 	BadRequest
 	MethodNotAllowed
 	ExpectationFailed
@@ -44,6 +46,8 @@ var answers = [reasonCount]struct {
 	UpstreamProtocol:  {"upstream_protocol", 502},
 	TotalTimeout:      {"total_timeout", 504},
 	Loop:              {"loop", 508},
+	AccessDenied:      {"access_denied", 403},
+	Unauthorized:      {"unauthorized", 401},
 	BadRequest:        {"bad_request", 400},
 	MethodNotAllowed:  {"method_not_allowed", 405},
 	ExpectationFailed: {"expectation_failed", 417},

@@ -80,6 +80,9 @@ func (c *conn) answer(reason core.Reason, why string) {
 	c.out = appendStatusLine(c.out[:0], c.sent, nil)
 	c.out = append(c.out, "Content-Type: text/plain; charset=utf-8\r\nX-Usher-Reason: "...)
 	c.out = append(append(c.out, reason.String()...), "\r\n"...)
+	if reason == core.Unauthorized {
+		c.out = append(append(append(c.out, "WWW-Authenticate: "...), c.x.Challenge()...), "\r\n"...)
+	}
 	c.appendOwn(len(text)+1, text+"\n")
 }
 

@@ -71,7 +71,7 @@ func Start(tb testing.TB, o Options) *Usher {
 	tb.Helper()
 	log := slog.New(slog.NewTextHandler(writer{tb}, &slog.HandlerOptions{Level: slog.LevelError}))
 	set := metrics.New("test", core.Reasons())
-	health := healthcheck.New(log)
+	health := healthcheck.New(log, nil)
 	u := &Usher{
 		Proxy: proxy.New(log, set.Downstream, health), Metrics: set, Health: health,
 		tb: tb, policy: withDefaults(o.Policy), balancers: balance.All(),
