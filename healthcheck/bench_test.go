@@ -35,7 +35,7 @@ func BenchmarkRefresh(b *testing.B) {
 			if len(table.Clusters()) != size.n {
 				b.Fatalf("%d clusters", len(table.Clusters()))
 			}
-			m := New(slog.New(slog.DiscardHandler))
+			m := New(slog.New(slog.DiscardHandler), nil)
 			m.Adopt(table)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -8,7 +8,7 @@ import (
 // An endpoint that cannot be connected to leaves the view until it answers again,
 // or its time is over.
 func ExampleMonitor() {
-	m := New(slog.New(slog.DiscardHandler))
+	m := New(slog.New(slog.DiscardHandler), nil)
 	table := build(nil, up("a", "b"))
 	m.Adopt(table)
 	cluster := table.Clusters()[0]

@@ -67,7 +67,7 @@ func run(t *testing.T, instances []watcher.Instance, f func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, logs: &bytes.Buffer{}}
-		b.Monitor = New(slog.New(slog.NewTextHandler(b.logs, nil)))
+		b.Monitor = New(slog.New(slog.NewTextHandler(b.logs, nil)), nil)
 		b.adopt(build(nil, instances))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -27,13 +27,22 @@ type Monitor struct {
 	// wake holds a token while a view may be out of date.
 	wake chan struct{}
 
+	held *held
+	// gone is told of held endpoints that do not answer.
+	gone func(*routetable.Endpoint)
+
 	mu    sync.Mutex
 	table *routetable.Table
 }
 
-// New returns a Monitor without a table.
-func New(log *slog.Logger) *Monitor {
-	return &Monitor{log: log, start: time.Now(), wake: make(chan struct{}, 1)}
+// New returns a Monitor without a table. It probes the endpoints that are held, and
+// gone is told, from a goroutine of Run, of each that does not answer; nil: nobody
+// is.
+func New(log *slog.Logger, gone func(*routetable.Endpoint)) *Monitor {
+	if gone == nil {
+		gone = func(*routetable.Endpoint) {}
+	}
+	return &Monitor{log: log, start: time.Now(), wake: make(chan struct{}, 1), held: newHeld(), gone: gone}
 }
 
 // now is the time since the Monitor's start, which never goes backwards. Zero is
@@ -51,6 +60,7 @@ func (m *Monitor) Adopt(t *routetable.Table) {
 	for _, c := range t.Delta().AddedClusters {
 		c.SetView(viewOf(c, now))
 	}
+	m.held.adopt(t.Delta())
 	m.poke()
 }
 
@@ -93,8 +103,12 @@ func (m *Monitor) poke() {
 	}
 }
 
-// Run rewrites the views when an ejection begins or ends, until ctx ends.
+// Run rewrites the views when an ejection begins or ends, and probes the held
+// endpoints, until ctx ends.
 func (m *Monitor) Run(ctx context.Context) {
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	probing.Go(func() { m.held.run(ctx, m.gone) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -148,43 +162,6 @@ func ejectionEnd(c *routetable.Cluster, now int64) (next int64) {
 	}
 	return next
 }
-
-// viewOf computes the view of a cluster.
-func viewOf(c *routetable.Cluster, now int64) *routetable.View {
-	usable := make([]int32, 0, len(c.Endpoints))
-	weights := make([]float64, 0, len(c.Endpoints))
-	ejected := 0
-	for i, e := range c.Endpoints {
-		if !takesTraffic(e) {
-			continue
-		}
-		if e.State.EjectedUntil.Load() > now {
-			ejected++
-			continue
-		}
-		usable, weights = append(usable, int32(i)), append(weights, e.Weight)
-	}
-	if len(usable) == 0 && ejected > 0 {
-		return viewOfAll(c)
-	}
-	return routetable.NewView(usable, weights)
-}
-
-// viewOfAll is the view when every endpoint that the registry allows is ejected:
-// a try may fail, but without one nothing could succeed.
-func viewOfAll(c *routetable.Cluster) *routetable.View {
-	var usable []int32
-	var weights []float64
-	for i, e := range c.Endpoints {
-		if takesTraffic(e) {
-			usable, weights = append(usable, int32(i)), append(weights, e.Weight)
-		}
-	}
-	return routetable.NewView(usable, weights)
-}
-
-// takesTraffic is the registry's verdict.
-func takesTraffic(e *routetable.Endpoint) bool { return e.Weight > 0 && e.Up() }
 
 func sameUsable(a, b *routetable.View) bool {
 	if len(a.Usable) != len(b.Usable) {

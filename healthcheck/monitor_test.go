@@ -47,7 +47,7 @@ func TestViewFollowsTheRegistry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// The views are there when Adopt returns, without Run.
 			table := build(nil, c.instances, "also")
-			New(slog.New(slog.DiscardHandler)).Adopt(table)
+			New(slog.New(slog.DiscardHandler), nil).Adopt(table)
 			for _, cluster := range table.Clusters() {
 				got, weights := usableIn(cluster), cluster.View().Weights
 				if !slices.Equal(got, c.usable) || !slices.Equal(weights, c.weights) {
@@ -123,7 +123,7 @@ func TestSuccessAfterEjectionResets(t *testing.T) {
 }
 
 func TestSuccessCostsNothing(t *testing.T) {
-	m := New(slog.New(slog.DiscardHandler))
+	m := New(slog.New(slog.DiscardHandler), nil)
 	table := build(nil, up("a"))
 	m.Adopt(table)
 	<-m.wake
@@ -321,7 +321,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := New(slog.New(slog.DiscardHandler))
+				m := New(slog.New(slog.DiscardHandler), nil)
 				prepare(m)
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
@@ -344,7 +344,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 
 // Requests report from many goroutines while tables come and go; for -race.
 func TestConcurrently(t *testing.T) {
-	m := New(slog.New(slog.DiscardHandler))
+	m := New(slog.New(slog.DiscardHandler), nil)
 	table := build(nil, up("a", "b", "c"))
 	m.Adopt(table)
 	ctx, cancel := context.WithCancel(t.Context())

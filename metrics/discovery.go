@@ -11,8 +11,8 @@ import (
 type Discovery struct {
 	up, stale, lastSync, index, watches, refused, filtered, held *prometheus.GaugeVec
 
-	resets, updates, errors *prometheus.CounterVec
-	propagation             *prometheus.HistogramVec
+	resets, updates, errors, missed *prometheus.CounterVec
+	propagation, canary             *prometheus.HistogramVec
 }
 
 func newDiscovery(r prometheus.Registerer) *Discovery {
@@ -34,6 +34,12 @@ func newDiscovery(r prometheus.Registerer) *Discovery {
 		resets:   counter("index_resets_total", "Times the index went backwards."),
 		updates:  counter("updates_total", "Updates of a service, by whether they changed it.", "result"),
 		errors:   counter("watch_errors_total", "Failed queries, by reason.", "reason"),
+		missed:   counter("canary_missed_total", "Changes of the canary that were not routable before the next one."),
+		canary: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    namespace + "discovery_canary_seconds",
+			Help:    "Time from a change of the canary at its registry to the table that routes it.",
+			Buckets: []float64{.0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"registry"})),
 		propagation: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    namespace + "discovery_propagation_seconds",
 			Help:    "Time from a registry's answer to the table that holds it being in use.",
@@ -66,10 +72,27 @@ func (d *Discovery) Forget(registry string) {
 	for _, g := range d.gauges() {
 		g.DeletePartialMatch(l)
 	}
-	for _, c := range []*prometheus.CounterVec{d.resets, d.updates, d.errors} {
+	for _, c := range []*prometheus.CounterVec{d.resets, d.updates, d.errors, d.missed} {
 		c.DeletePartialMatch(l)
 	}
 	d.propagation.DeletePartialMatch(l)
+	d.canary.DeletePartialMatch(l)
+}
+
+// TrackCanary begins the series of a registry's canary at zero.
+func (d *Discovery) TrackCanary(registry string) {
+	d.canary.WithLabelValues(registry)
+	d.missed.WithLabelValues(registry)
+}
+
+// CanarySeen observes the time from a change of the canary to its being routable.
+func (d *Discovery) CanarySeen(registry string, took time.Duration) {
+	d.canary.WithLabelValues(registry).Observe(took.Seconds())
+}
+
+// CanaryMissed counts n changes of the canary that were never seen.
+func (d *Discovery) CanaryMissed(registry string, n uint64) {
+	d.missed.WithLabelValues(registry).Add(float64(n))
 }
 
 // Filtered notes whether the registry leaves services out for want of rights.
@@ -80,6 +103,9 @@ func (d *Discovery) Filtered(registry string, yes bool) {
 	}
 	d.filtered.WithLabelValues(registry).Set(v)
 }
+
+// Held sets the number of instances kept though the registry does not list them.
+func (d *Discovery) Held(registry string, n int) { d.held.WithLabelValues(registry).Set(float64(n)) }
 
 // Update counts an update of a service; result is changed or unchanged.
 func (d *Discovery) Update(registry, result string) {

@@ -85,6 +85,21 @@ func (d *Downstream) Release(r *Route) {
 	r.users--
 }
 
+// ByService returns how many requests each service has had, by the series that are in
+// use.
+func (d *Downstream) ByService() map[string]uint64 {
+	d.mu.Lock()
+	routes := slices.Collect(maps.Values(d.routes))
+	d.mu.Unlock()
+	out := map[string]uint64{}
+	for _, r := range routes {
+		if n := r.total(); n > 0 {
+			out[r.key.service] += n
+		}
+	}
+	return out
+}
+
 var (
 	descRequests = prometheus.NewDesc("usher_requests_total",
 		"Requests answered, by listener, route, service, method and status (499: the client left).",

@@ -81,6 +81,16 @@ func (r *Route) Count(s *Sample) {
 	}
 }
 
+// total is the number of requests counted.
+func (r *Route) total() (n uint64) {
+	if list := r.requests.Load(); list != nil {
+		for _, c := range *list {
+			n += c.n.Value()
+		}
+	}
+	return n
+}
+
 func (r *Route) countError(reason int) {
 	cells := r.errors.Load()
 	if cells == nil {

@@ -28,7 +28,7 @@ type app struct {
 	manager *watcher.Manager
 	health  *healthcheck.Monitor
 	proxy   *proxy.Proxy
-	// admin answers everything, telemetry the read-only part; so far both are the same.
+	// admin answers everything, telemetry the read-only part.
 	admin, telemetry *admin.Server
 
 	config atomic.Pointer[config.Config]
@@ -45,6 +45,17 @@ type app struct {
 	rules     *routetable.Rules
 	rulesFrom *config.Config
 
+	// remembered is what the first table is built on: what the snapshot remembers.
+	remembered *routetable.Table
+	// published holds a token after a table was published, for the snapshot.
+	published      chan struct{}
+	snapshotFailed bool
+	// present is what usher has in the registries, by their names.
+	presenceMu sync.Mutex
+	present    map[string]*presence
+	// presences are those of present, for the build goroutine.
+	presences atomic.Pointer[[]*presence]
+
 	// bindings is closed when the listeners are bound.
 	bindings chan struct{}
 	draining atomic.Bool
@@ -55,18 +66,20 @@ type app struct {
 func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	set := metrics.New(version, core.Reasons())
 	log := newLogging(p.stderr, cfg.Log, set.Process)
-	health := healthcheck.New(log.Logger)
+	manager := watcher.NewManager(log.Logger, set.Discovery)
+	health := healthcheck.New(log.Logger, func(e *routetable.Endpoint) { manager.ReleaseInstance(e.Service, e.ID) })
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &app{
 		log: log, metrics: set, health: health,
-		manager: watcher.NewManager(log.Logger, set.Discovery),
+		manager: manager,
 		proxy:   proxy.New(log.Logger, set.Downstream, health),
 		opts:    opts, ctx: ctx, cancel: cancel,
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
+		published: make(chan struct{}, 1), present: map[string]*presence{},
 	}
 	a.config.Store(cfg)
-	h := admin.Handler(a, set.Handler())
-	a.admin, a.telemetry = admin.NewServer(h), admin.NewServer(h)
+	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
+	a.telemetry = admin.NewServer(admin.Handler(a, nil, set.Handler()))
 	return a
 }
 
@@ -79,6 +92,7 @@ func (a *app) start(ctx context.Context) error {
 	}
 	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), true)
 	a.running.Go(func() { a.health.Run(a.ctx) })
+	a.restore(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	for _, name := range a.manager.Started(ctx) {
 		a.log.Warn("registry did not answer in time; starting without it", "registry", name)
@@ -95,6 +109,8 @@ func (a *app) start(ctx context.Context) error {
 	}
 	close(a.bindings)
 	a.metrics.Process.Ready(true)
+	a.running.Go(a.keepSnapshot)
+	a.register(cfg)
 	a.reportStart(cfg)
 	return nil
 }
@@ -148,15 +164,24 @@ func (a *app) buildTables() {
 func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	begin := time.Now()
 	cfg := a.config.Load()
-	t := routetable.Build(change.Catalog, a.rulesOf(cfg), a.proxy.Table())
+	previous := a.proxy.Table()
+	if a.remembered != nil {
+		previous, a.remembered = a.remembered, nil
+	}
+	t := routetable.Build(change.Catalog, a.rulesOf(cfg), previous)
 	a.health.Adopt(t)
 	a.proxy.Publish(t)
 	now := time.Now()
 	for registry, since := range change.Since {
 		a.metrics.Discovery.Propagated(registry, now.Sub(since))
 	}
+	a.observeCanaries(t)
 	a.countTable(cfg, t, now, now.Sub(begin))
 	a.logRefusals(t)
+	select {
+	case a.published <- struct{}{}:
+	default:
+	}
 	select {
 	case <-a.built:
 	default:
@@ -171,6 +196,7 @@ func (a *app) rulesOf(cfg *config.Config) *routetable.Rules {
 		a.rulesFrom = cfg
 		a.rules = &routetable.Rules{
 			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
+			Claims: cfg.Claims, ExclusiveRoutes: !cfg.SharedRoutes,
 		}
 	}
 	return a.rules
@@ -251,6 +277,7 @@ func (a *app) apply(cfg *config.Config) error {
 	a.config.Store(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	a.manager.Touch()
+	a.register(cfg)
 	return nil
 }
 
@@ -273,6 +300,9 @@ func (a *app) drain(force <-chan struct{}) (cut int) {
 	a.metrics.Process.Ready(false)
 	a.proxy.Drain()
 	a.log.Info("draining", "delay", d.DrainDelay, "timeout", d.DrainTimeout)
+	var told sync.WaitGroup
+	defer told.Wait()
+	told.Go(a.announceDrain)
 	select {
 	case <-time.After(d.DrainDelay):
 	case <-force:
@@ -299,6 +329,7 @@ func contextOf(parent context.Context, c <-chan struct{}) context.Context {
 
 // stop ends everything and waits for it.
 func (a *app) stop() {
+	a.leaveRegistries()
 	a.cancel()
 	a.manager.Close()
 	a.running.Wait()

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"usher/config"
 	"usher/watcher"
 	"usher/watcher/consul"
 	"usher/watcher/file"
+	"usher/watcher/resolve"
 )
 
 // sources are the registries of a configuration as the manager runs them.
@@ -16,15 +18,40 @@ func (a *app) sources(cfg *config.Config) []watcher.Source {
 		s := watcher.Source{Name: r.Name, StartTimeout: r.StartTimeout}
 		switch {
 		case r.Consul != nil:
-			conf := *r.Consul
-			s.Spec = fmt.Sprintf("%+v", conf)
-			s.New = func() (watcher.Discoverer, error) { return consul.New(conf, a.log.Logger) }
+			a.consulSource(&s, *r.Consul, cfg.Defaults.Policy)
 		case r.File != nil:
 			conf := *r.File
 			s.Spec = conf
-			s.New = func() (watcher.Discoverer, error) { return file.New(conf.Path, a.opts, a.log.Logger), nil }
+			s.New = func() (watcher.Discoverer, error) {
+				return resolve.Wrap(file.New(conf.Path, a.opts, a.log.Logger), resolve.Options{}), nil
+			}
 		}
 		out = append(out, s)
 	}
 	return out
+}
+
+// consulSource completes the source of a Consul. How usher registers itself is no
+// part of what is watched.
+func (a *app) consulSource(s *watcher.Source, conf config.Consul, defaults config.Policy) {
+	watched := conf
+	watched.Register = config.Register{Name: conf.Register.Name}
+	s.Spec = fmt.Sprintf("%+v %+v", watched, defaults)
+	s.Identity = identity(&conf)
+	s.Guard = &conf.Guard
+	s.New = func() (watcher.Discoverer, error) {
+		r, err := consul.New(conf, a.log.Logger)
+		if err != nil {
+			return nil, err
+		}
+		r.Options = consul.Options{Defaults: defaults, Busy: a.metrics.Downstream.ByService}
+		return resolve.Wrap(r, resolve.Options{}), nil
+	}
+}
+
+// identity names a Consul for the snapshot: what it holds depends on these settings.
+func identity(c *config.Consul) string {
+	parts := []string{"consul", strings.Join(append([]string{c.Address}, c.Addresses...), ",")}
+	parts = append(parts, "dc="+strings.Join(append([]string{c.Datacenter}, c.Datacenters...), ","))
+	return strings.Join(append(parts, "ns="+c.Namespace, "partition="+c.Partition), " ")
 }

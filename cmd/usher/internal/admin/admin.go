@@ -22,13 +22,17 @@ type State interface {
 	Details() []string
 }
 
-// Handler returns the endpoints.
-func Handler(s State, metrics http.Handler) http.Handler {
+// Handler returns the endpoints: those that only read, and with an api that as well.
+// A browser cannot be led to change anything from another site.
+func Handler(s State, api API, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	if api != nil {
+		handleAPI(mux, api)
+	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { readyz(s, w, r) })
 	mux.Handle("GET /metrics", metrics)
-	return mux
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 func readyz(s State, w http.ResponseWriter, r *http.Request) {

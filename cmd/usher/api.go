@@ -1,0 +1,116 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"usher/cmd/usher/internal/admin"
+	"usher/routetable"
+	"usher/watcher"
+)
+
+// Registries implements admin.API.
+func (a *app) Registries() []admin.Registry {
+	out := []admin.Registry{}
+	for _, s := range a.manager.Statuses() {
+		r := admin.Registry{
+			Name: s.Name, State: s.String(), Synced: s.Synced, Contact: s.Contact, Doubt: s.Doubt,
+			LastContact: timeOrNil(s.LastContact), Snapshot: timeOrNil(s.Restored),
+			Seen: s.Seen, Watched: s.Watched, Held: s.Held,
+		}
+		if s.Err != nil {
+			r.Error = s.Err.Error()
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// Services implements admin.API.
+func (a *app) Services() []admin.Service {
+	t := a.proxy.Table()
+	routed := map[watcher.Key]routetable.ServiceReport{}
+	for _, r := range t.Services() {
+		routed[r.Key] = r
+	}
+	now := time.Now()
+	out := []admin.Service{}
+	for _, s := range a.manager.Services() {
+		report := routed[s.Key]
+		v := admin.Service{
+			Name: s.Service, Registry: s.Registry, Routed: report.Routed, Reason: report.Reason,
+			Confirmed: s.Confirmed.UTC(), Age: now.Sub(s.Confirmed).Seconds(), Instances: []admin.Instance{},
+		}
+		if s.Hold != nil {
+			v.Hold = &admin.Hold{
+				Instances: s.Held, Since: s.Hold.Since.UTC(), Reason: s.Hold.Reason, Quorum: s.Hold.Quorum,
+			}
+		}
+		for i := range s.Instances {
+			v.Instances = append(v.Instances, instanceView(&s.Instances[i]))
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func instanceView(in *watcher.Instance) admin.Instance {
+	return admin.Instance{
+		ID: in.ID, Address: in.Address, Status: in.Status.String(), Cause: in.Cause, Weight: in.Weight,
+		Datacenter: in.Datacenter, Zone: in.Zone, Tier: in.Tier, Held: in.Held != nil,
+	}
+}
+
+// Routes implements admin.API.
+func (a *app) Routes() admin.Routes {
+	t := a.proxy.Table()
+	out := admin.Routes{
+		Version: t.Version, Routes: []admin.Route{}, Conflicts: []admin.Conflict{},
+		Refused: refusals(t.Refused()), Notices: refusals(t.Notices()),
+	}
+	for _, r := range t.Routes() {
+		v := admin.Route{
+			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Hosts: r.Hosts, Path: r.Path,
+			PathType: r.PathType.String(), Listeners: r.Listeners,
+		}
+		for _, arm := range r.Arms {
+			for _, service := range arm.Cluster.Services {
+				if !slices.Contains(v.Services, service) {
+					v.Services = append(v.Services, service)
+				}
+			}
+		}
+		out.Routes = append(out.Routes, v)
+	}
+	for _, c := range t.Conflicts() {
+		out.Conflicts = append(out.Conflicts, admin.Conflict{Match: c.Match, Winner: c.Winner, Loser: c.Loser})
+	}
+	return out
+}
+
+func refusals(list []routetable.Refusal) []admin.Refusal {
+	out := []admin.Refusal{}
+	for _, r := range list {
+		out = append(out, admin.Refusal{
+			Service: r.Service.Service, Registry: r.Service.Registry, Instance: r.Instance,
+			Where: r.Where, Reason: r.Reason, NotServed: r.NotServed,
+		})
+	}
+	return out
+}
+
+// Release implements admin.API.
+func (a *app) Release(service string) (released int, known bool) {
+	for _, s := range a.manager.Services() {
+		known = known || s.Service == service || s.String() == service
+	}
+	return a.manager.Release(service), known
+}
