@@ -105,7 +105,7 @@ USHER_LOG_LEVEL. A flag goes before the environment, that before the file.`,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: p.flagsFromEnv,
 	}
-	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.versionCommand())
+	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.migrateCommand(), p.versionCommand())
 	return root
 }
 
