@@ -158,6 +158,13 @@ func TestGuardSettings(t *testing.T) {
 			func(g *config.Guard) { g.ServiceShare = 0.25 },
 			[]act{doubtfully("web 1 2"), shows("web 1 2 !3 !4"), holdIs("web", whyAnswer, 3, 0)},
 		},
+		"all of it": {
+			func(g *config.Guard) { g.ServiceShare = 1 },
+			[]act{
+				doubtfully("web 1"), shows("web 1"), doubtfully("web"), shows("web !1 !2 !3 !4"),
+				holdIs("web", whyAnswer, 1, 0),
+			},
+		},
 		"larger services alone": {
 			func(g *config.Guard) { g.MinEndpoints = 5 },
 			[]act{doubtfully("web 1"), shows("web 1")},
@@ -205,6 +212,15 @@ func TestMassLoss(t *testing.T) {
 		},
 		"what follows much later is not": {
 			all, says("a", "b"), after(suspectFor), says("c"), shows("a !1 !2 !3 !4", "b !1 !2 !3 !4"),
+		},
+		"of what there was in the window before": {
+			all, after(9 * time.Second), says("a"), after(2 * time.Second), says("b 1"),
+			shows("a !1 !2 !3 !4", "b 1 !2 !3 !4", "c 1 2 3 4"),
+		},
+		"of what is left of a larger catalog": {
+			all, says("d"+four, "e"+four, "f"+four), after(time.Minute), says("d"), after(time.Minute), says("e"),
+			after(time.Minute), says("f"), after(time.Minute), says("a", "b 1"),
+			shows("a !1 !2 !3 !4", "b 1 !2 !3 !4", "c 1 2 3 4"),
 		},
 		"exactly half": {
 			all, says("a", "b 1 2"), shows("b 1 2", "c 1 2 3 4"),

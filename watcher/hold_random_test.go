@@ -119,7 +119,7 @@ func (w *world) checkLoss(service string, before []watcher.Instance) {
 	}
 	for _, in := range before {
 		if !now[in.ID] && !taken[in.Address] && !kept[in.ID] {
-			w.t.Fatalf("%d of %d instances of %s vanished in doubt, and %s was let go", lost, len(before), service, in.ID)
+			w.t.Fatalf("%d of %d of %s vanished in doubt, and %s was let go", lost, len(before), service, in.ID)
 		}
 	}
 }

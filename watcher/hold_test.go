@@ -50,12 +50,16 @@ func TestHoldEnds(t *testing.T) {
 			dies("r", "web", "3"), shows("api 1 2", "web 1 !2 !4"), dies("r", "web", "3"), stays(),
 			says("web 1"), stays(), // it does not come back
 		},
-		"dead, but listed":                  {dies("r", "web", "1"), stays()},
-		"dead, of another service":          {dies("r", "api", "2"), stays()},
-		"dead, of no service":               {dies("r", "no", "2"), stays()},
-		"dead, of another registry":         {dies("x", "web", "2"), stays()},
-		"all dead":                          {dies("r", "web", "2"), dies("r", "web", "3"), dies("r", "web", "4"), shows("api 1 2", "web 1")},
-		"an operator's word":                {releases("web", 3), shows("api 1 2", "web 1"), releases("web", 0), stays()},
+		"dead, but listed":          {dies("r", "web", "1"), stays()},
+		"dead, of another service":  {dies("r", "api", "2"), stays()},
+		"dead, of no service":       {dies("r", "no", "2"), stays()},
+		"dead, of another registry": {dies("x", "web", "2"), stays()},
+		"all dead": {
+			dies("r", "web", "2"), dies("r", "web", "3"), dies("r", "web", "4"), shows("api 1 2", "web 1"),
+		},
+		"an operator's word": {
+			releases("web", 3), shows("api 1 2", "web 1"), releases("web", 0), stays(),
+		},
 		"an operator's word, with registry": {releases("web@r", 3), shows("api 1 2", "web 1")},
 		"an operator's word, elsewhere":     {releases("web@x", 0), stays()},
 		"an operator's word, unknown":       {releases("no", 0), releases("", 0), releases("@r", 0), stays()},
@@ -183,7 +187,8 @@ func TestReconfiguredLosses(t *testing.T) {
 			elsewhere, doubtfully("a 1"), says("b 1"), syncs(), shows("a 1", "b 1"),
 		},
 		"in doubt": {
-			same, doubtfully("a 1"), says("b 1 2 3 4", "c 1 2 3 4"), syncs(), shows("a 1 !2 !3 !4", "b 1 2 3 4", "c 1 2 3 4"),
+			same, doubtfully("a 1"), says("b 1 2 3 4", "c 1 2 3 4"), syncs(),
+			shows("a 1 !2 !3 !4", "b 1 2 3 4", "c 1 2 3 4"),
 		},
 		"in doubt; nothing is found": {
 			same, reports(), syncs(), shows("a !1 !2 !3 !4", "b !1 !2 !3 !4", "c !1 !2 !3 !4"),
@@ -191,6 +196,10 @@ func TestReconfiguredLosses(t *testing.T) {
 		"the second answer": {
 			same, says("a 1 2 3 4", "b 1 2 3 4", "c 1 2 3 4"), says("a", "b"), syncs(),
 			shows("a !1 !2 !3 !4", "b !1 !2 !3 !4", "c 1 2 3 4"),
+		},
+		"a later run": {
+			same, says("a 1 2 3 4", "b 1 2 3 4", "c 1 2 3 4"), syncs(), fails(), after(time.Second), syncs(),
+			shows("a !1 !2 !3 !4", "b !1 !2 !3 !4", "c !1 !2 !3 !4"),
 		},
 		"after the sync": {
 			same, says("a 1 2 3 4", "b 1 2 3 4", "c 1 2 3 4"), syncs(), says("a", "b"),

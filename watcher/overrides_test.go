@@ -147,7 +147,8 @@ func TestOverridesAreWanted(t *testing.T) {
 func TestRestoredOverridesAreWanted(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		snapshot := stored()
-		snapshot.Registries[0].Overrides = &watcher.Overrides{Registry: "r", Routes: []config.Route{routeTo("x", "web")}}
+		o := &watcher.Overrides{Registry: "r", Routes: []config.Route{routeTo("x", "web")}}
+		snapshot.Registries[0].Overrides = o
 		b.Restore(snapshot)
 		d := newWanting()
 		src := d.source("r", 1)

@@ -89,7 +89,8 @@ func TestRestore(t *testing.T) {
 			shows("api 1 2", "web 1 2 3 4"), marked(none),
 		},
 		"not a second time": {
-			says("web 1"), syncs(), func(s *scene) { s.Apply(nil, nil) }, reconfigured(unchanged), shows(), marked(none),
+			says("web 1"), syncs(), func(s *scene) { s.Apply(nil, nil) },
+			reconfigured(unchanged), shows(), marked(none),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +127,9 @@ func TestRestoreRefuses(t *testing.T) {
 // TestStartedFromSnapshot: with something to serve a start does not wait long, and not
 // at all for a registry that failed.
 func TestStartedFromSnapshot(t *testing.T) {
+	const timeout = 10 * time.Second
+	known, nothing := stored("web 1"), &watcher.Snapshot{}
+	answered := alive(watcher.Report{Answered: true})
 	for name, test := range map[string]struct {
 		snapshot *watcher.Snapshot
 		timeout  time.Duration
@@ -133,16 +137,16 @@ func TestStartedFromSnapshot(t *testing.T) {
 		took     time.Duration // until the start goes on
 		late     bool
 	}{
-		"nothing is heard":                {stored("web 1"), 10 * time.Second, nil, 2 * time.Second, true},
-		"a shorter timeout":               {stored("web 1"), time.Second / 2, nil, time.Second / 2, true},
-		"nothing is heard, no snapshot":   {&watcher.Snapshot{}, 10 * time.Second, nil, 10 * time.Second, true},
-		"it syncs":                        {stored("web 1"), 10 * time.Second, synced(), time.Second, false},
-		"it fails":                        {stored("web 1"), 10 * time.Second, failed(errDown), time.Second, false},
-		"its run fails":                   {stored("web 1"), 10 * time.Second, errDown, time.Second, false},
-		"it fails, no snapshot":           {&watcher.Snapshot{}, 10 * time.Second, failed(errDown), 10 * time.Second, true},
-		"one service fails":               {stored("web 1"), 10 * time.Second, partly(), 2 * time.Second, true},
-		"all answered or failed":          {stored("web 1"), 10 * time.Second, alive(watcher.Report{Answered: true}), time.Second, false},
-		"all answered, without snapshots": {&watcher.Snapshot{}, 10 * time.Second, alive(watcher.Report{Answered: true}), time.Second, false},
+		"nothing is heard":              {known, timeout, nil, 2 * time.Second, true},
+		"a shorter timeout":             {known, time.Second / 2, nil, time.Second / 2, true},
+		"nothing is heard, no snapshot": {nothing, timeout, nil, timeout, true},
+		"it syncs":                      {known, timeout, synced(), time.Second, false},
+		"it fails":                      {known, timeout, failed(errDown), time.Second, false},
+		"its run fails":                 {known, timeout, errDown, time.Second, false},
+		"it fails, no snapshot":         {nothing, timeout, failed(errDown), timeout, true},
+		"one service fails":             {known, timeout, partly(), 2 * time.Second, true},
+		"all answered or failed":        {known, timeout, answered, time.Second, false},
+		"all answered, no snapshot":     {nothing, timeout, answered, time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			playFrom(t, test.snapshot, func(s *watcher.Source) { s.StartTimeout = test.timeout }, func(s *scene) {
@@ -226,6 +230,16 @@ func TestSnapshot(t *testing.T) {
 		play(t, guardConf(), says("web 1 2 3 4"), well, doubtfully("web 1"), keeps(),
 			after(time.Hour), well, keeps(), says("web 1 2 3"), keeps(),
 			releases("web", 1), keeps(now(at(time.Hour), "web 1 2 3")))
+	})
+	t.Run("not during a hold of another", func(t *testing.T) {
+		play(t, guardConf(), says("web 1 2 3 4"), well, doubtfully("web 1"), func(s *scene) {
+			other := newDouble()
+			conf := other.source("z", 1)
+			conf.Identity = "there"
+			s.Apply([]watcher.Source{s.conf, conf}, nil)
+			s.send(other, listing("api 1"), synced())
+			keeps()(s)
+		})
 	})
 	t.Run("not of a registry without an identity", func(t *testing.T) {
 		play(t, nil, reconfigured(func(s *watcher.Source) { s.Identity = "" }), says("web 1"), well, keeps())

@@ -222,8 +222,8 @@ services:
 		t.Errorf("%d services seen, want 2", *b.last.Seen)
 	}
 	routes := []watcher.Announcement{
-		{Where: "routes: shop.example.com/ strip=/x", Text: "shop.example.com/ strip=/x"},
-		{Where: "routes: /", Text: "/"},
+		{Origin: watcher.FromTag, Where: "routes: shop.example.com/ strip=/x", Text: "shop.example.com/ strip=/x"},
+		{Origin: watcher.FromTag, Where: "routes: /", Text: "/"},
 	}
 	list := b.services["web"]
 	if !reflect.DeepEqual(list[0], watcher.Instance{
@@ -238,7 +238,7 @@ services:
 		Meta: map[string]string{"usher-weight": "0.5", "usher-route": "/m;/n"},
 		Announcements: []watcher.Announcement{
 			routes[0], routes[1],
-			{Where: "urlprefix-/own", Text: "/own"},
+			{Origin: watcher.FromTag, Where: "urlprefix-/own", Text: "/own"},
 			{Origin: watcher.FromMeta, Where: "usher-route", Text: "/m"},
 			{Origin: watcher.FromMeta, Where: "usher-route", Text: "/n"},
 		},
