@@ -27,7 +27,8 @@ type Proxy struct {
 
 	cancel context.CancelFunc
 	ctx    context.Context
-	swept  chan struct{}
+	// tending counts the goroutines that look after all connections.
+	tending sync.WaitGroup
 
 	mu        sync.Mutex
 	listeners map[string]*listener
@@ -45,13 +46,15 @@ func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Proxy{
 		core: core.New(sweeper, pools, health, m), pools: pools, metrics: m, log: log,
-		ctx: ctx, cancel: cancel, swept: make(chan struct{}),
+		ctx: ctx, cancel: cancel,
 		listeners: map[string]*listener{}, retired: map[server]bool{},
 	}
-	go func() {
-		defer close(p.swept)
-		sweeper.Run(ctx)
-	}()
+	var err error
+	if p.core.Poller, err = wire.NewPoller(); err != nil {
+		log.Warn("idle connections cannot be parked: each costs more memory", "err", err)
+	}
+	p.tending.Go(func() { sweeper.Run(ctx) })
+	p.tending.Go(func() { p.trim(ctx) })
 	return p
 }
 
@@ -172,7 +175,10 @@ func (p *Proxy) Close() {
 	p.Shutdown(p.ctx)
 	p.retiring.Wait()
 	p.pools.Close()
-	<-p.swept
+	p.tending.Wait()
+	if p.core.Poller != nil {
+		p.core.Poller.Close()
+	}
 }
 
 // retire ends a server that takes no new connections, in the background. The caller

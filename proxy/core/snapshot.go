@@ -16,6 +16,10 @@ import (
 // called from any goroutine, but for Publish.
 type Core struct {
 	Sweeper *wire.Sweeper
+	// Poller waits for quiet connections; nil: there is none, and each waits by itself.
+	Poller *wire.Poller
+	// Parked counts the connections handed to it.
+	Parked atomic.Int64
 
 	table   atomic.Pointer[routetable.Table]
 	pools   *upstream.Pools

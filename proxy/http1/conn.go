@@ -22,11 +22,14 @@ import (
 // request's head.
 const readBuffer = 16 << 10
 
-// The states of a connection, for the drain: an idle one may be closed at any
-// moment, a busy one finishes its request.
+// The states of a connection. An idle one waits for a request and may be closed at any
+// moment, a busy one finishes its request. For leaving, left and parked see park.go.
 const (
 	idle int32 = iota
 	busy
+	leaving
+	left
+	parked
 	closed
 )
 
@@ -44,6 +47,9 @@ type conn struct {
 	// upstream is the endpoint's connection while it may be aborted by Probe.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool
+	// bed is where it sleeps while it is parked; slept says that it has before.
+	bed   bed
+	slept bool
 
 	turn turn
 	*work
@@ -92,12 +98,21 @@ var works = sync.Pool{New: func() any {
 }}
 
 // Expire implements wire.Expirer and ends whatever the connection waits for.
-func (c *conn) Expire() { _ = c.nc.SetDeadline(past) }
+func (c *conn) Expire() {
+	if !c.closeParked() {
+		_ = c.nc.SetDeadline(past)
+	}
+}
 
 // Probe implements wire.Prober: when the client has left while its endpoint is
-// waited for, that wait ends.
+// waited for, that wait ends; when nothing has come for a while, the connection is
+// parked.
 func (c *conn) Probe() {
-	if !wire.Ended(c.raw) {
+	if c.state.Load() == idle {
+		c.leave()
+		return
+	}
+	if c.upstream.Load() == nil || !wire.Ended(c.raw) {
 		return
 	}
 	if up := c.upstream.Swap(nil); up != nil {
@@ -121,19 +136,31 @@ func (c *conn) drop() bool {
 // closeIdle closes the connection if it waits for a request. One that has come
 // already, though nobody has read it yet, is served.
 func (c *conn) closeIdle() {
-	if wire.Quiet(c.raw) && c.state.CompareAndSwap(idle, closed) {
+	if !wire.Quiet(c.raw) || c.closeParked() {
+		return
+	}
+	if c.state.CompareAndSwap(idle, closed) {
 		c.Expire()
 	}
 }
 
-// serve serves requests until the connection ends.
+// serve serves requests until the connection ends or is parked.
 func (c *conn) serve() {
-	defer c.close()
+	if c.serveAll() {
+		c.park() // the last that this goroutine does with it
+		return
+	}
+	c.close()
+}
+
+// serveAll serves requests and says whether the connection is to be parked.
+func (c *conn) serveAll() (parks bool) {
 	defer c.recover()
 	callback := c.onReadable
 	for c.serveTurn(callback) {
 	}
 	c.release()
+	return c.state.Load() == left && !c.turn.end
 }
 
 // acquire takes buffers for a connection that has become busy.

@@ -42,7 +42,9 @@ func (c *conn) serveTurn(callback func(fd uintptr) bool) bool {
 	t := &c.turn
 	t.end, t.leave = false, false
 	if err := c.raw.Read(callback); err != nil {
-		c.waitFailed()
+		if !c.hasLeft() {
+			c.waitFailed()
+		}
 		return false
 	}
 	if t.leave {
@@ -97,7 +99,7 @@ func (c *conn) write(b []byte) error {
 // wait for more, true to leave.
 func (c *conn) onReadable(fd uintptr) bool {
 	t := &c.turn
-	if c.state.Load() == idle && !c.state.CompareAndSwap(idle, busy) {
+	if !c.rouse() {
 		t.end = true // the drain was faster
 		return true
 	}
@@ -162,7 +164,9 @@ func (c *conn) mayWait() (leave bool) {
 		return false
 	}
 	c.release()
-	c.watch.Arm(c.listener.IdleDeadline(c.now()))
+	now := c.now()
+	c.watch.Arm(c.listener.IdleDeadline(now))
+	c.watch.Wait(now)
 	c.state.Store(idle)
 	if c.server.closing.Load() && wire.RawQuiet(c.turn.fd) && c.state.CompareAndSwap(idle, closed) {
 		c.turn.end = true

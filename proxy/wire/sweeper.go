@@ -98,6 +98,14 @@ func (w *Watch) Disarm(at int64) { w.deadline.CompareAndSwap(at, 0) }
 // Wait has the target, a Prober, probed from some time after now on; 0 ends that.
 func (w *Watch) Wait(now int64) { w.waiting.Store(now) }
 
+// Waited is for how long the target has been waiting, in nanoseconds; 0 when it is not.
+func (w *Watch) Waited(now int64) int64 {
+	if since := w.waiting.Load(); since > 0 {
+		return now - since
+	}
+	return 0
+}
+
 // Fired says whether the deadline was enforced: the connection is of no more use.
 func (w *Watch) Fired() bool { return w.deadline.Load() == fired }
 
