@@ -109,6 +109,11 @@ fuzz: ## each fuzz target for FUZZTIME
 bench: $(CONSUL) ## benchmarks (BENCH=regexp, BENCHTIME=1s)
 	@$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(TESTFLAGS) ./...
 
+.PHONY: outage
+outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute of 500s
+	@USHER_TEST_OUTAGE=10m USHER_TEST_FAILING=60s \
+		$(GO) test -race -count=1 -timeout=30m -v -run='^(TestOutage|TestRegistryFails)$$' ./cmd/usher
+
 .PHONY: vuln
 vuln: $(BIN)/govulncheck ## known vulnerabilities in what usher calls (needs the network)
 	@$(BIN)/govulncheck ./...
@@ -137,7 +142,7 @@ deps: ## the programs the tests need, from Debian where apt is there
 		$$sudo apt-get update -q; \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$pkgs
 
-unit e2e bench: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
+unit e2e bench outage: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
 
 # $(call tool,binary,module folder,package,how long): the binary is as new as its
 # module's go.mod and go.sum, so a repeated run does nothing.

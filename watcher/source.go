@@ -332,13 +332,27 @@ func (s *source) answered(r *Report) {
 // finishSync drops what an earlier run knew and this one did not find, unless that
 // is implausible.
 func (s *source) finishSync() {
+	suspect := ""
+	if !s.status.Restored.IsZero() && !s.found() {
+		suspect = "nothing that the snapshot knows is listed"
+	}
 	for name, e := range s.services {
 		if e.generation != s.generation {
-			s.replace(Update{Service: name})
+			s.replace(Update{Service: name, Suspect: suspect})
 		}
 	}
 	s.inherited, s.moved = false, false
 	s.status.Synced, s.status.Restored = true, time.Time{}
+}
+
+// found says whether this run has found any service.
+func (s *source) found() bool {
+	for _, e := range s.services {
+		if e.generation == s.generation {
+			return true
+		}
+	}
+	return false
 }
 
 // fail notes an error of the discoverer as a whole.

@@ -189,43 +189,6 @@ func rollingReplacement(t *testing.T, meanwhile func(u *usher, agent *consultest
 	}
 }
 
-// Consul is killed for a minute under load, and comes back.
-func TestConsulKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes more than a minute")
-	}
-	agent := consultest.Start(t)
-	u := start(t, withConsul(agent.Addr(), ""))
-	for i := range 3 {
-		b := newBackend(t, fmt.Sprintf("b%d", i), nil)
-		register(agent, "shop", b, "shop.test")
-		// An agent remembers the state of a TTL check over its restart once it was told.
-		setCheck(t, agent, b, api.HealthPassing)
-	}
-	u.waitStatus("shop.test", 200)
-	l := startLoad(t, u.web+"/", "shop.test", 200)
-	synced := u.metric("usher_discovery_last_sync_timestamp_seconds")
-	agent.Kill()
-	eventually(t, 15*time.Second, "stale", func() bool { return u.metric("usher_discovery_stale") == 1 })
-	for range 6 {
-		pause(10 * time.Second)
-		if code, body := get(t, u.admin+"/readyz", ""); code != 200 {
-			t.Fatalf("readyz %d %s", code, body)
-		}
-	}
-	if age := float64(time.Now().UnixMilli())/1e3 - u.metric("usher_discovery_last_sync_timestamp_seconds"); age < 55 {
-		t.Errorf("the last sync is said to be %v s old after a minute without Consul (before: %v)", age, synced)
-	}
-	if up := u.metric("usher_discovery_up"); up != 0 {
-		t.Errorf("usher_discovery_up is %v", up)
-	}
-	agent.Restart()
-	register(agent, "late", newBackend(t, "late", nil), "late.test")
-	u.waitStatus("late.test", 200)
-	eventually(t, 30*time.Second, "fresh again", func() bool { return u.metric("usher_discovery_stale") == 0 })
-	l.mustBeClean(60 * 200 * 9 / 10)
-}
-
 // A rule that cannot be parsed costs that rule; the log and the metrics say so.
 func TestRefusedRule(t *testing.T) {
 	agent := consultest.Start(t)

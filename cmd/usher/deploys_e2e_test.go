@@ -187,7 +187,7 @@ func TestServiceSettingsInTheStore(t *testing.T) {
 	s := newStage(t, 1, "")
 	slow := newBackend(t, "slow", func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-time.After(5 * time.Second):
+		case <-time.After(2 * time.Second):
 		case <-r.Context().Done():
 		}
 		fmt.Fprint(w, "slow")

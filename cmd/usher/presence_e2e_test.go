@@ -55,7 +55,7 @@ func waitUsher(t *testing.T, agent *consultest.Agent, want string) *api.ServiceE
 func TestUsherInConsul(t *testing.T) {
 	t.Parallel()
 	agent := consultest.Start(t)
-	u := start(t, registered(agent.Addr(), "defaults: {drain_delay: 2s}"))
+	u := start(t, registered(agent.Addr(), "defaults: {drain_delay: 5s}"))
 	register(agent, "shop", newBackend(t, "shop-0", nil), "shop.test")
 	u.servedBy("shop.test", "shop-0")
 	e := waitUsher(t, agent, api.HealthPassing)
@@ -72,7 +72,8 @@ func TestUsherInConsul(t *testing.T) {
 	if code, body := get(t, u.admin+"/readyz", ""); code != http.StatusServiceUnavailable {
 		t.Errorf("readyz: %d %s", code, body)
 	}
-	l.mustBeClean(1)
+	pause(time.Second)
+	l.mustBeClean(lowRate / 2)
 	if code := u.wait(patience); code != 0 {
 		t.Errorf("exit %d", code)
 	}

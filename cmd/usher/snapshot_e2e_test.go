@@ -91,13 +91,13 @@ func TestStartWithoutConsul(t *testing.T) {
 // held, not lost. It takes a catalog of some size for this to be implausible.
 func TestStartBesideAnEmptyConsul(t *testing.T) {
 	t.Parallel()
-	const n = 10
+	const n = 4
 	agent, dir := consultest.Start(t), t.TempDir()
 	s := &stage{t: t, agent: agent}
 	s.shop = s.add("shop", n)
 	first := start(t, keeping(agent.Addr(), dir))
 	first.servedBy("shop.test", names(s.shop)...)
-	snapshotHas(t, dir, "shop-9")
+	snapshotHas(t, dir, "shop-3")
 	first.quit()
 	agent.RestartEmpty()
 	s.u = start(t, keeping(agent.Addr(), dir))
@@ -132,7 +132,7 @@ func TestUnusableSnapshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, body, _ := bytes.Cut(good, []byte("\n"))
-	damaged := bytes.Replace(good, []byte("shop-0"), []byte("shop-9"), 1)
+	damaged := bytes.Replace(good, []byte("shop-0"), []byte("shop-3"), 1)
 	for _, c := range []struct{ name, content, says string }{
 		{"empty", "", "this is no snapshot of usher"},
 		{"foreign", "PNG\n\x00\x01", "this is no snapshot of usher"},

@@ -13,7 +13,50 @@ const (
 	// balanceMoves bounds how many change at a time: the query of a service that loses
 	// its own stays at the server until its wait is over.
 	balanceMoves = 8
+	// freshPlaces is how many of the own queries go to the newest services, a quarter at
+	// most: a service that has just come is about to change again, when its checks pass,
+	// or to leave. freshEvery bounds how often such a place changes hands.
+	freshPlaces = 16
+	freshEvery  = 100 * time.Millisecond
 )
+
+// makeRoom takes the own query of an older service for one that is new, and says
+// whether it did.
+func (c *coordinator) makeRoom(name string) bool {
+	now := time.Now()
+	if c.told != synced || now.Sub(c.roomAt) < freshEvery {
+		return false
+	}
+	var victim string
+	if places := min(freshPlaces, c.limit/4); len(c.fresh) >= max(1, places) {
+		victim, c.fresh = c.fresh[0], c.fresh[1:]
+	} else {
+		victim = c.quietest()
+	}
+	if s := c.services[victim]; s != nil && s.cancel != nil {
+		c.demote(victim, s)
+	}
+	if c.own >= c.limit {
+		return false
+	}
+	c.roomAt = now
+	c.fresh = append(c.fresh, name)
+	return true
+}
+
+// quietest is the service with an own query that has the least traffic, among those
+// that did not get it for being new; empty when there is none.
+func (c *coordinator) quietest() (quietest string) {
+	for name, s := range c.services {
+		if s.cancel == nil || !s.answered || slices.Contains(c.fresh, name) {
+			continue
+		}
+		if quietest == "" || c.rates[name] < c.rates[quietest] {
+			quietest = name
+		}
+	}
+	return quietest
+}
 
 // balance gives the queries that are free to shared services, those with traffic
 // first, and takes some from services without for those that have it.
@@ -21,16 +64,17 @@ func (c *coordinator) balance() {
 	if c.own == len(c.services) {
 		return // everybody has one
 	}
-	rates := c.rates()
+	c.measure()
 	var own, shared []string
 	for name, s := range c.services {
 		switch {
-		case s.cancel != nil && s.answered:
+		case s.cancel != nil && s.answered && !slices.Contains(c.fresh, name):
 			own = append(own, name)
 		case s.cancel == nil && s.known && !s.reading:
 			shared = append(shared, name)
 		}
 	}
+	rates := c.rates
 	byRate := func(a, b string) int { return cmp.Or(cmp.Compare(rates[a], rates[b]), cmp.Compare(a, b)) }
 	slices.SortFunc(own, byRate)
 	slices.SortFunc(shared, func(a, b string) int { return byRate(b, a) })
@@ -45,10 +89,10 @@ func (c *coordinator) balance() {
 	}
 }
 
-// rates are the requests to each service since the last time; nil when nobody tells.
-func (c *coordinator) rates() map[string]uint64 {
+// measure takes the requests to each service since the last time.
+func (c *coordinator) measure() {
 	if c.Options.Busy == nil {
-		return nil
+		return
 	}
 	now := c.Options.Busy()
 	rates := make(map[string]uint64, len(now))
@@ -57,8 +101,7 @@ func (c *coordinator) rates() map[string]uint64 {
 			rates[name] = n - before
 		}
 	}
-	c.traffic = now
-	return rates
+	c.traffic, c.rates = now, rates
 }
 
 // demote makes a service with a query of its own share one.

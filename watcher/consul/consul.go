@@ -23,6 +23,9 @@ const firstReads = 24
 // not show that the servers are gone.
 const probeEvery = 5 * time.Second
 
+// probeFailing is how often while that fails: its success ends all pauses.
+const probeFailing = time.Second
+
 // Registry watches one Consul: through one agent, or the first of several that
 // works, in one datacenter or in several.
 type Registry struct {
@@ -160,7 +163,7 @@ var errNoLeader = errors.New("the servers have no leader")
 // probeLeader asks for the leader now and then, so that what is known is not
 // called fresh when only the agent answers.
 func (c *coordinator) probeLeader() {
-	last := ""
+	last, failing := "", false
 	for {
 		agent := c.conn.agents.current()
 		ctx, cancel := context.WithTimeout(c.ctx, plainDeadline)
@@ -174,11 +177,19 @@ func (c *coordinator) probeLeader() {
 			err = errNoLeader
 		}
 		c.tell(c.ctx, leaderReport(last, leader, err))
+		pause := probeEvery
+		switch {
+		case err != nil:
+			failing, pause = true, probeFailing
+		case failing:
+			failing = false
+			c.well.tell()
+		}
 		if err != nil && c.place == 0 {
 			c.conn.agents.failed(c.ctx, agent, err.Error())
 		}
 		last = cmp.Or(leader, last)
-		if !watcher.Sleep(c.ctx, probeEvery) {
+		if !watcher.Sleep(c.ctx, pause) {
 			return
 		}
 	}

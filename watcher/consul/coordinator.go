@@ -36,11 +36,15 @@ type coordinator struct {
 
 	// last holds the answer of each list; its names are nil until it came.
 	last [2]list
+	// failing says of each list that its last read failed.
+	failing [2]bool
 	// limit bounds own, the number of services with a query of their own.
 	limit, own int
 	services   map[string]*service
 	// sharing says that the shared query runs.
 	sharing bool
+	// well tells those that pause after an error that the registry answers again.
+	well recovery
 	// told is how far the start has come: everything answered or failed; everything
 	// answered.
 	told progress
@@ -48,8 +52,12 @@ type coordinator struct {
 	// or failed.
 	store  chan watcher.Update
 	stored bool
-	// traffic is what Busy told last.
-	traffic map[string]uint64
+	// traffic is what Busy told last, rates what came of it.
+	traffic, rates map[string]uint64
+	// fresh are the services that got their own query because they were new, oldest
+	// first; roomAt is when the last of them did.
+	fresh  []string
+	roomAt time.Time
 }
 
 // progress is how far a start has come.
@@ -72,6 +80,8 @@ type list struct {
 	from int
 	// names are the services it names, with a sum of their tags.
 	names map[string]uint64
+	// all is a sum of all services it names, picked or not.
+	all uint64
 	// seen is the number of services in the catalog, for byTags.
 	seen int
 	// failed says that it could not be read so far.
@@ -131,6 +141,9 @@ func newCoordinator(ctx context.Context, r *Registry, place int, dc string, m *m
 // run watches the datacenter until its context ends.
 func (c *coordinator) run() {
 	defer c.running.Wait()
+	if c.place == 0 && c.conf.KVPrefix == "" {
+		c.send(watcher.Update{Overrides: &watcher.Overrides{}}) // those of another configuration
+	}
 	c.running.Go(func() { c.watchTags(c.ctx) })
 	c.running.Go(func() { c.watchMeta(c.ctx) })
 	c.running.Go(c.probeLeader)
@@ -152,6 +165,8 @@ func (c *coordinator) run() {
 		case sums := <-c.checks:
 			c.takeChecks(sums)
 		case rep := <-c.reports:
+			// Who leads may be asked without a token: a leader alone makes nothing fresh.
+			rep.Alive = rep.Alive && !slices.Contains(c.failing[:], true)
 			c.send(watcher.Update{Report: rep})
 		case why := <-c.moves:
 			c.send(watcher.Update{Report: &watcher.Report{Suspect: why}})
@@ -173,11 +188,12 @@ func (c *coordinator) send(u watcher.Update) { c.merge.send(c.place, u) }
 
 // takeList takes in a list of the catalog, or its failure.
 func (c *coordinator) takeList(l list) {
+	c.failing[l.from] = l.report.Err != nil
 	if l.report.Err == nil {
-		before := c.last[l.from].names
+		before := c.last[l.from]
 		c.last[l.from] = l
 		c.reconcile()
-		c.rereadChanged(before, l.names)
+		c.rereadChanged(&before, &l)
 	}
 	if l.report.Err != nil {
 		c.last[l.from].failed = true
@@ -225,7 +241,7 @@ func (c *coordinator) start(name string) {
 	}
 	s := &service{}
 	c.services[name] = s
-	if c.own < c.limit {
+	if c.own < c.limit || c.makeRoom(name) {
 		c.watchAlone(name, s)
 	} else {
 		c.watchShared(name)
@@ -315,6 +331,10 @@ func (c *coordinator) tellProgress() {
 	}
 	if reached > c.told {
 		c.told = reached
-		c.send(watcher.Update{Report: &watcher.Report{Answered: true, Synced: reached == synced}})
+		rep := &watcher.Report{Answered: true, Synced: reached == synced}
+		if hidden := c.last[byTags].report.Filtered; hidden != nil && *hidden {
+			rep.Suspect = filteredAnswer // services that are not listed may be there
+		}
+		c.send(watcher.Update{Report: rep})
 	}
 }

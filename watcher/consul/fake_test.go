@@ -97,6 +97,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	f.asked[path]++
+	if r.URL.Query().Has("stale") {
+		f.asked[path+stale]++
+	}
 	f.mu.Unlock()
 	for {
 		waits := r.URL.Query().Get("index")
@@ -131,12 +134,13 @@ func reply(w http.ResponseWriter, a answer) {
 }
 
 const (
-	listPath = "/v1/catalog/services"
-	metaPath = "/v1/catalog/services?filter"
-	webPath  = "/v1/health/service/web"
-	leader   = "/v1/status/leader"
-	plain    = "?plain"
-	stale    = "?stale"
+	listPath  = "/v1/catalog/services"
+	metaPath  = "/v1/catalog/services?filter"
+	nodesPath = "/v1/catalog/nodes"
+	webPath   = "/v1/health/service/web"
+	leader    = "/v1/status/leader"
+	plain     = "?plain"
+	stale     = "?stale"
 )
 
 // webEntry is a service entry that announces a rule, as JSON.
@@ -148,10 +152,11 @@ const webEntry = `[{"Node": {"Node": "n1", "Address": "127.0.0.1", "Datacenter":
 func healthy(t *testing.T) (*fake, *bench) {
 	t.Helper()
 	f := newFake(t, map[string]answer{
-		leader:   {body: `"127.0.0.1:8300"`},
-		listPath: {index: 10, body: `{"consul": [], "web": ["urlprefix-/"]}`},
-		metaPath: {index: 10, body: "{}"},
-		webPath:  {index: 10, body: webEntry},
+		leader:    {body: `"127.0.0.1:8300"`},
+		listPath:  {index: 10, body: `{"consul": [], "web": ["urlprefix-/"]}`},
+		metaPath:  {index: 10, body: "{}"},
+		webPath:   {index: 10, body: webEntry},
+		nodesPath: {index: 10, body: `[{"Node": "n1"}]`},
 	})
 	b := follow(t, conf(f.addr))
 	b.awaitSynced()

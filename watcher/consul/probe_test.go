@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,85 @@ func TestProbe(t *testing.T) {
 			t.Errorf("got %+v", found)
 		}
 	})
+}
+
+// TestLeastRights: each of the three rights is needed, they are enough, and Probe names
+// the ones that are missing.
+func TestLeastRights(t *testing.T) {
+	t.Parallel()
+	const keyRule = `key_prefix "usher/" { policy = "read" }`
+	all := []string{serviceRule, nodeRule, keyRule}
+	a := consultest.Start(t, consultest.ACL())
+	a.Register(registration("web", "urlprefix-/"))
+	a.Put("usher/routes/one", "service: web")
+	c := withStore(a.Addr(), "")
+	without := func(rule string) (left []string) {
+		return slices.DeleteFunc(slices.Clone(all), func(r string) bool { return r == rule })
+	}
+	for name, test := range map[string]struct {
+		rules        []string
+		missing      []string
+		web, one     bool
+		noToken, off bool
+	}{
+		"all":                        {rules: all, web: true, one: true},
+		"without services":           {rules: without(serviceRule), missing: []string{serviceRule}, one: true},
+		"without nodes":              {rules: without(nodeRule), missing: []string{nodeRule}, one: true},
+		"without keys":               {rules: without(keyRule), missing: []string{keyRule}, web: true},
+		"without services and nodes": {rules: []string{keyRule}, missing: []string{serviceRule, nodeRule}, one: true},
+		"without any":                {rules: []string{`session_prefix "" { policy = "read" }`}, missing: all},
+		"without a token":            {noToken: true, missing: all},
+		"of one service": {
+			rules:   []string{`service "web" { policy = "read" }`, nodeRule, keyRule},
+			missing: []string{serviceRule}, web: true, one: true,
+		},
+		"of another folder": {
+			rules:   []string{serviceRule, nodeRule, `key_prefix "other/" { policy = "read" }`},
+			missing: []string{keyRule}, web: true,
+		},
+		"without keys, and none read": {rules: without(keyRule), web: true, off: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := c
+			if !test.noToken {
+				c.Token = a.NewToken(strings.Join(test.rules, "\n"))
+			}
+			if test.off {
+				c.KVPrefix = ""
+			}
+			found, err := Probe(t.Context(), c)
+			if err != nil || !slices.Equal(found.Problems, test.missing) {
+				t.Errorf("%q are missing, want %q; %v", found.Problems, test.missing, err)
+			}
+			j := keepStore(t, c)
+			j.awaitSynced()
+			web := false
+			j.mu.Lock()
+			for _, u := range j.updates {
+				web = web || u.Service == "web" && len(u.Instances) == 1
+			}
+			j.mu.Unlock()
+			if one := len(held(j.overrides())) == 1; web != test.web || one != test.one {
+				t.Errorf("web is there: %v, want %v; the route: %v, want %v", web, test.web, one, test.one)
+			}
+		})
+	}
+}
+
+// TestListRight: where listing keys is a right of its own, that one is named.
+func TestListRight(t *testing.T) {
+	t.Parallel()
+	a := consultest.Start(t, consultest.ACL(), consultest.Config(`acl { enable_key_list_policy = true }`))
+	c := withStore(a.Addr(), a.NewToken(leastRules))
+	const list = `key_prefix "usher/" { policy = "list" }`
+	if found, err := Probe(t.Context(), c); err != nil || !slices.Equal(found.Problems, []string{list}) {
+		t.Errorf("%q are missing, want %q; %v", found.Problems, list, err)
+	}
+	c.Token = a.NewToken(serviceRule + "\n" + nodeRule + "\n" + list)
+	if found, err := Probe(t.Context(), c); err != nil || len(found.Problems) > 0 {
+		t.Errorf("%q are missing; %v", found.Problems, err)
+	}
 }
 
 func TestProbeFails(t *testing.T) {

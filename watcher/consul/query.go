@@ -23,6 +23,8 @@ type follower struct {
 	// so that a flood of changes costs at most ten answers a second.
 	tokens float64
 	filled time.Time
+	// well ends a pause early; nil: nothing does.
+	well *recovery
 	// suspect says why the next answer that is applied may leave out what is there.
 	suspect string
 }
@@ -48,13 +50,16 @@ func (f *follower) answered(got uint64) (apply, reset bool) {
 	return apply, !apply
 }
 
+// filteredAnswer is why an answer is in doubt that Consul has left something out of.
+const filteredAnswer = "the token may not see everything"
+
 // doubt returns what speaks against an answer that is applied, once: what follows is
 // seen to change from it on.
 func (f *follower) doubt(filtered bool) string {
 	why := f.suspect
 	f.suspect = ""
 	if filtered {
-		why = "the token may not see everything"
+		why = filteredAnswer
 	}
 	return why
 }
@@ -64,7 +69,7 @@ func (f *follower) doubt(filtered bool) string {
 func (f *follower) failed(ctx context.Context) bool {
 	f.index = 0
 	f.suspect = "the agent had failed just before"
-	ok := watcher.Sleep(ctx, f.pause)
+	ok := f.well.sleep(ctx, f.pause)
 	f.pause = watcher.NextPause(f.pause)
 	return ok
 }
@@ -96,6 +101,7 @@ func (c *coordinator) watchList(
 	ctx context.Context, from int, filter string, keep func(name string, tags []string) bool,
 ) {
 	f := newFollower()
+	f.well = &c.well
 	for {
 		l, apply := c.readList(ctx, f, filter, keep)
 		l.from = from
@@ -159,8 +165,10 @@ func (c *coordinator) readList(
 	}
 	l.names = map[string]uint64{}
 	for name, tags := range services {
+		sum := sumTags(name, tags)
+		l.all += sum
 		if keep(name, tags) {
-			l.names[name] = sumTags(tags)
+			l.names[name] = sum
 		}
 	}
 	return l, apply
@@ -176,7 +184,10 @@ func ask[T any](
 ) (T, *api.QueryMeta, error) {
 	opts, cancel := c.options(ctx, f.index)
 	defer cancel()
-	opts.AllowStale = c.conf.MaxStale > 0
+	// A server that has just started answers while it still replays its log, as its
+	// leader too: only a consistent read waits for the end of that.
+	opts.RequireConsistent = f.suspect != ""
+	opts.AllowStale = !opts.RequireConsistent && c.conf.MaxStale > 0
 	got, meta, err := query(opts)
 	if err != nil || !opts.AllowStale {
 		return got, meta, err
@@ -187,6 +198,7 @@ func ask[T any](
 	}
 	opts, cancelAgain := c.options(ctx, 0)
 	defer cancelAgain()
+	opts.RequireConsistent = behind
 	switch fresh, freshMeta, err := query(opts); {
 	case err == nil:
 		return fresh, freshMeta, nil
@@ -209,9 +221,11 @@ func (c *coordinator) options(ctx context.Context, index uint64) (*api.QueryOpti
 	return opts, cancel
 }
 
-// sumTags is a sum of a service's tags: another one means that they changed.
-func sumTags(tags []string) uint64 {
+// sumTags is a sum of a service's name and tags: another one means that they changed.
+func sumTags(name string, tags []string) uint64 {
 	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	_, _ = h.Write([]byte{0})
 	for _, t := range tags {
 		_, _ = h.Write([]byte(t)) // never fails
 		_, _ = h.Write([]byte{0})
@@ -223,7 +237,7 @@ func sumTags(tags []string) uint64 {
 // instances it is known to have, known the index at which it had them.
 func (c *coordinator) watchService(ctx context.Context, name string, s *service, had int, known uint64) {
 	f := newFollower()
-	f.known = known
+	f.known, f.well = known, &c.well
 	for {
 		res, apply := c.readService(ctx, f, name, had)
 		res.of = s
@@ -311,6 +325,7 @@ func (c *coordinator) confirmService(
 ) ([]*api.ServiceEntry, *api.QueryMeta, error) {
 	opts, cancel := c.options(ctx, 0)
 	defer cancel()
+	opts.RequireConsistent = true
 	entries, meta, err := c.client.Health().Service(name, "", false, opts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("confirming that instances are gone: %w", err)

@@ -90,23 +90,24 @@ func (c *coordinator) endRead(r result, s *service) {
 }
 
 // rereadChanged reads the shared services again that a list names otherwise than
-// before. A list that woke up and shows no difference hides one (another address, a
-// weight): then all are due.
-func (c *coordinator) rereadChanged(before, now map[string]uint64) {
-	same := true
-	for name, sum := range before {
-		if later, ok := now[name]; !ok || later != sum {
-			same = false
+// before. A list of everything that woke up and shows no difference at all, not even
+// in a service that is nobody's, hides one (another address, a weight): then all are
+// due.
+func (c *coordinator) rereadChanged(before, now *list) {
+	if before.names == nil {
+		return
+	}
+	for name, sum := range before.names {
+		if later, ok := now.names[name]; !ok || later != sum {
 			c.reread(name)
 		}
 	}
-	for name := range now {
-		if _, ok := before[name]; !ok && before != nil {
-			same = false
+	for name := range now.names {
+		if _, ok := before.names[name]; !ok {
 			c.reread(name)
 		}
 	}
-	if same && before != nil {
+	if now.from == byTags && now.all == before.all {
 		c.markStale()
 	}
 }
@@ -185,6 +186,7 @@ func (c *coordinator) shareMore(name string, s *service) {
 // their own.
 func (c *coordinator) watchChecks(ctx context.Context) {
 	f := newFollower()
+	f.well = &c.well
 	for {
 		begin := time.Now()
 		sums, apply, err := c.readChecks(ctx, f)
@@ -202,8 +204,9 @@ func (c *coordinator) watchChecks(ctx context.Context) {
 }
 
 func (c *coordinator) readChecks(ctx context.Context, f *follower) (checkSums, bool, error) {
-	checks, meta, err := ask(ctx, c, f, func(o *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
-		return c.client.Health().State(api.HealthAny, o)
+	checks, meta, err := ask(ctx, c, f, func(o *api.QueryOptions) (out []check, m *api.QueryMeta, err error) {
+		m, err = c.client.Raw().Query("/v1/health/state/"+api.HealthAny, &out, o)
+		return out, m, err
 	})
 	if err != nil {
 		return checkSums{}, false, err
@@ -212,11 +215,15 @@ func (c *coordinator) readChecks(ctx context.Context, f *follower) (checkSums, b
 	return c.sumChecks(checks), apply, nil
 }
 
+// check is what counts of a check: of ten thousand of them the rest is not decoded.
+type check struct{ Node, CheckID, Status, ServiceID, ServiceName string }
+
 // sumChecks adds up a hash of each check and its state; the order in which they are
 // listed does not matter.
-func (r *Registry) sumChecks(checks api.HealthChecks) checkSums {
+func (r *Registry) sumChecks(checks []check) checkSums {
 	sums := checkSums{map[string]uint64{}, map[string]uint64{}}
-	for _, c := range checks {
+	for i := range checks {
+		c := &checks[i]
 		if c.ServiceID != "" {
 			sums.services[c.ServiceName] += r.hashCheck(c)
 		} else {
@@ -229,12 +236,12 @@ func (r *Registry) sumChecks(checks api.HealthChecks) checkSums {
 // sumEntries is sumChecks of what was read of one service. Each instance lists the
 // checks of its node.
 func (r *Registry) sumEntries(entries []*api.ServiceEntry) checkSums {
-	var checks api.HealthChecks
+	var checks []check
 	nodes := map[string]bool{}
 	for _, e := range entries {
 		for _, c := range e.Checks {
 			if c.ServiceID != "" || !nodes[c.Node] {
-				checks = append(checks, c)
+				checks = append(checks, check{c.Node, c.CheckID, c.Status, c.ServiceID, c.ServiceName})
 			}
 		}
 		nodes[e.Node.Node] = true
@@ -242,7 +249,7 @@ func (r *Registry) sumEntries(entries []*api.ServiceEntry) checkSums {
 	return r.sumChecks(checks)
 }
 
-func (r *Registry) hashCheck(c *api.HealthCheck) uint64 {
+func (r *Registry) hashCheck(c *check) uint64 {
 	var h maphash.Hash
 	h.SetSeed(r.seed)
 	for _, part := range []string{c.Node, c.ServiceID, c.CheckID, c.Status} {

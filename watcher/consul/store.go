@@ -34,6 +34,9 @@ type store struct {
 	services map[string]config.Service
 	// failing says that the last read failed, doubted that an empty store is not believed.
 	failing, doubted bool
+	// filtered says that the token never saw every key, narrowed that it has come to see
+	// less than it did.
+	filtered, narrowed bool
 }
 
 // watchStore follows the key-value store until the context ends.
@@ -42,6 +45,7 @@ func (c *coordinator) watchStore() {
 		coordinator: c, follower: newFollower(),
 		routes: map[string]config.Route{}, services: map[string]config.Service{},
 	}
+	s.follower.well = &c.well
 	for {
 		u, err := s.read(c.ctx)
 		if c.ctx.Err() != nil {
@@ -80,20 +84,54 @@ func (s *store) read(ctx context.Context) (*watcher.Update, error) {
 		return nil, nil
 	}
 	why := s.follower.doubt(meta.ResultsFilteredByACLs)
-	if len(pairs) == 0 && len(s.values) > 0 && (why != "" || s.doubted) {
-		s.doubt(prefix, why)
-		return nil, nil
-	}
-	s.doubted = false
 	values := map[string][]byte{}
 	for _, p := range pairs {
 		values[strings.TrimPrefix(p.Key, prefix)] = append([]byte{}, p.Value...)
 	}
+	s.keepUnseen(values, meta.ResultsFilteredByACLs)
+	if s.values == nil && len(values) == 0 && meta.ResultsFilteredByACLs {
+		return &watcher.Update{}, nil // what is known from before may well be there
+	}
+	if len(values) == 0 && len(s.values) > 0 && (why != "" || s.doubted) {
+		s.doubt(prefix, why)
+		return nil, nil
+	}
+	s.doubted = false
 	if s.values != nil && maps.EqualFunc(values, s.values, bytes.Equal) {
 		return nil, nil
 	}
 	s.values = values
 	return &watcher.Update{Overrides: s.overrides(prefix), Since: since}, nil
+}
+
+// keepUnseen adds to the values as read those that the token has lost the right to read:
+// they are not gone. A token that never saw everything is believed all the same, as far
+// as it sees.
+func (s *store) keepUnseen(values map[string][]byte, filtered bool) {
+	rule := keyRule(s.conf.KVPrefix)
+	if !filtered {
+		s.filtered, s.narrowed = false, false
+		return
+	}
+	if s.filtered {
+		return
+	}
+	lost := 0
+	for key, value := range s.values {
+		if _, seen := values[key]; !seen {
+			values[key] = value
+			lost++
+		}
+	}
+	switch {
+	case lost == 0 && !s.narrowed:
+		s.filtered = true
+		s.log.Warn("the token may not read every key of the key-value store", "missing", rule)
+	case !s.narrowed:
+		s.narrowed = true
+		s.log.Warn("the token has lost the right to read keys of the key-value store; what they held stays",
+			"keys", lost, "missing", rule)
+	}
 }
 
 // doubt notes that an empty store is not believed: like a lost catalog it may be
@@ -127,8 +165,12 @@ func (s *store) overrides(prefix string) *watcher.Overrides {
 	return o
 }
 
-// decode takes in the value of one key.
+// decode takes in the value of one key. Consul's pages make folders, keys without a
+// value that end in a slash: they say nothing.
 func (s *store) decode(prefix, key string) error {
+	if strings.HasSuffix(key, "/") {
+		return nil
+	}
 	if name, ok := strings.CutPrefix(key, routesFolder); ok && name != "" {
 		r, err := config.DecodeRoute(prefix+key, name, s.values[key])
 		if err == nil {

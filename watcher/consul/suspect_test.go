@@ -143,6 +143,8 @@ type managed struct {
 	// fewest is the smallest number of instances of each service in any catalog since it
 	// was there first.
 	fewest map[string]int
+	// last are the overrides of the last catalog.
+	last *watcher.Overrides
 }
 
 // theGuard is the one of the default configuration.
@@ -188,6 +190,9 @@ func manage(t testing.TB, c config.Consul, from *watcher.Snapshot, wanted ...str
 func (m *managed) take(c *watcher.Catalog) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if all := c.Overrides(); len(all) > 0 {
+		m.last = all[0]
+	}
 	now := map[string]int{}
 	for _, s := range c.Services() {
 		now[s.Service] = len(s.Instances)
@@ -236,6 +241,16 @@ func (m *managed) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fewest = map[string]int{}
+	for _, s := range m.Services() {
+		m.fewest[s.Service] = len(s.Instances)
+	}
+}
+
+// overrides are those of the last catalog.
+func (m *managed) overrides() *watcher.Overrides {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
 }
 
 // awaitFailure waits until the registry is known to fail, or to answer again.
@@ -339,8 +354,8 @@ func TestEmptyAtAnyIndex(t *testing.T) {
 	}
 }
 
-// window is a way to an agent that can be shut for the queries that wait, and that
-// makes their waits short.
+// window is a way to an agent that makes the waits of queries short, and that can be
+// shut for those on web that wait.
 type window struct {
 	addr string
 	open chan struct{}
@@ -354,6 +369,7 @@ type window struct {
 // shortWait is what the window makes of the wait of a query.
 const shortWait = "1s"
 
+// look returns a window that is shut.
 func look(t *testing.T, a *consultest.Agent) *window {
 	t.Helper()
 	w := &window{open: make(chan struct{})}
@@ -362,13 +378,11 @@ func look(t *testing.T, a *consultest.Agent) *window {
 	proxy.Transport, proxy.ModifyResponse = transport, w.count
 	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if q := r.URL.Query(); q.Has("index") && r.URL.Path == webPath {
+		if q := r.URL.Query(); q.Has("index") {
 			q.Set("wait", shortWait)
 			r.URL.RawQuery = q.Encode()
-			select {
-			case <-w.open:
-			case <-r.Context().Done():
-				return
+			if r.URL.Path == webPath {
+				w.pass(r.Context())
 			}
 		}
 		proxy.ServeHTTP(rw, r)
@@ -377,6 +391,14 @@ func look(t *testing.T, a *consultest.Agent) *window {
 	t.Cleanup(s.Close)
 	w.addr = s.Listener.Addr().String()
 	return w
+}
+
+// pass waits until the window is open.
+func (w *window) pass(ctx context.Context) {
+	select {
+	case <-w.open:
+	case <-ctx.Done():
+	}
 }
 
 func (w *window) count(resp *http.Response) error {
@@ -421,8 +443,10 @@ func TestCutOffAgent(t *testing.T) {
 // TestSuspect: an update tells what speaks against it.
 func TestSuspect(t *testing.T) {
 	t.Parallel()
-	gone := answer{index: 14, body: "[]"}
-	filtered := map[string]string{"X-Consul-Results-Filtered-By-ACLs": "true"}
+	gone, earlier := answer{index: 14, body: "[]"}, answer{index: 3, body: "[]"}
+	filtered := answer{
+		index: 14, body: "[]", header: map[string]string{"X-Consul-Results-Filtered-By-ACLs": "true"},
+	}
 	for name, test := range map[string]struct {
 		// before is what the agent says for a while, first.
 		before           *answer
@@ -431,9 +455,9 @@ func TestSuspect(t *testing.T) {
 	}{
 		"nothing":                {first: gone, confirmed: gone},
 		"an error before":        {&answer{status: 500}, gone, gone, "the agent had failed just before"},
-		"an index that fell":     {nil, answer{index: 3, body: "[]"}, answer{index: 3, body: "[]"}, "the index went backwards"},
-		"filtered":               {nil, gone, answer{index: 14, body: "[]", header: filtered}, "the token may not see everything"},
-		"filtered at first only": {nil, answer{index: 14, body: "[]", header: filtered}, gone, "the token may not see everything"},
+		"an index that fell":     {nil, earlier, earlier, "the index went backwards"},
+		"filtered":               {nil, gone, filtered, "the token may not see everything"},
+		"filtered at first only": {nil, filtered, gone, "the token may not see everything"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ownAndShared(t, func(t *testing.T, change func(*config.Consul)) {
@@ -445,7 +469,9 @@ func TestSuspect(t *testing.T) {
 				if test.before != nil {
 					so := j.so()
 					f.becomes(*test.before, *test.before)
-					j.find("the failure", so, func(u *watcher.Update) bool { return u.Report != nil && u.Report.Partial })
+					j.find("the failure", so, func(u *watcher.Update) bool {
+						return u.Report != nil && u.Report.Partial
+					})
 				}
 				f.becomes(test.first, test.confirmed)
 				u := j.find("web is gone", 0, func(u *watcher.Update) bool {
@@ -513,13 +539,14 @@ func TestSuspectList(t *testing.T) {
 const leastRules = `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }
 key_prefix "usher/" { policy = "read" }`
 
-// scatter registers n instances of a service on nodes of their own.
-func scatter(a *consultest.Agent, service, node string, n int) {
+// scatter registers n instances of a service on nodes of their own, at the ports from
+// the given one on.
+func scatter(a *consultest.Agent, service, node string, port, n int) {
 	for i := range n {
 		a.RegisterCatalog(api.CatalogRegistration{
 			Node: fmt.Sprintf("%s-%d", node, i), Address: "127.0.0.9",
 			Service: &api.AgentService{
-				ID: service, Service: service, Port: 1000 + i, Tags: []string{"urlprefix-/" + service},
+				ID: service, Service: service, Port: port + i, Tags: []string{"urlprefix-/" + service},
 			},
 		})
 	}
@@ -544,11 +571,13 @@ func TestTokenLosesRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := consultest.Start(t, consultest.ACL())
-			scatter(a, "few", "a", 2)
-			scatter(a, "many", "a", 2)
-			scatter(a, "many", "b", 4)
+			scatter(a, "few", "a", 1000, 2)
+			scatter(a, "many", "a", 2000, 2)
+			scatter(a, "many", "b", 3000, 4)
+			// A waiting query tells of lost rights when its wait is over.
+			w := look(t, a)
 			ownAndShared(t, func(t *testing.T, change func(*config.Consul)) {
-				c := conf(a.Addr())
+				c := conf(w.addr)
 				change(&c)
 				c.Token = a.NewToken(leastRules)
 				m := manage(t, c, nil)

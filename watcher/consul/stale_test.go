@@ -1,0 +1,100 @@
+package consul
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"usher/watcher"
+	"usher/watcher/consul/consultest"
+)
+
+// TestStale: any server may answer. An answer that is too far behind the leader is
+// asked for again, of the leader, and is better than none.
+func TestStale(t *testing.T) {
+	t.Parallel()
+	behind := map[string]string{"X-Consul-LastContact": "30001"}
+	lists := func(port string, header map[string]string) answer {
+		return answer{index: 10, body: at(port), header: header}
+	}
+	for name, test := range map[string]struct {
+		any, leader answer
+		// want is the port of the answer that is taken.
+		want string
+		// again says that the leader was asked.
+		again bool
+	}{
+		"fresh": {
+			lists("81", map[string]string{"X-Consul-LastContact": "30000"}), lists("82", nil), "81", false,
+		},
+		"behind":                {lists("81", behind), lists("82", nil), "82", true},
+		"behind, and no leader": {lists("81", behind), answer{status: 500, body: "No cluster leader"}, "81", true},
+		"behind, and a leader that is frozen": {
+			lists("81", behind), answer{hang: true}, "81", true,
+		},
+		"streaming does not tell": {
+			lists("81", map[string]string{"X-Consul-LastContact": "30001", "X-Consul-Query-Backend": "streaming"}),
+			lists("82", nil), "81", false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, map[string]answer{
+				leader:          {body: `"127.0.0.1:8300"`},
+				listPath:        {index: 10, body: `{"web": ["urlprefix-/"]}`},
+				webPath:         {hang: true},
+				webPath + stale: test.any,
+				webPath + plain: test.leader,
+			})
+			c := conf(f.addr)
+			c.MaxStale = 30 * time.Second
+			b := follow(t, c)
+			b.await("web", "is as it should be", func(in watcher.Instance) bool {
+				return strings.HasSuffix(in.Address, ":"+test.want)
+			})
+			asked := f.count(webPath+stale) != 1
+			consultest.Eventually(t, "it is waited for a change", func() bool { return f.count(webPath) >= 2 })
+			if again := f.count(webPath) > 2; again && !test.again || asked {
+				t.Errorf("asked %d times, %d times of any server", f.count(webPath), f.count(webPath+stale))
+			}
+		})
+	}
+}
+
+// TestOnlyTheLeader: without a bound on the age of an answer no other server is asked.
+func TestOnlyTheLeader(t *testing.T) {
+	t.Parallel()
+	f := webFake(t)
+	f.set(webPath+stale, answer{index: 10, body: "[]"})
+	f.set(listPath+stale, answer{index: 10, body: "{}"})
+	b := follow(t, conf(f.addr))
+	b.awaitThere("web")
+	b.awaitSynced()
+	if f.count(webPath+stale)+f.count(listPath+stale)+f.count(metaPath+stale) > 0 {
+		t.Error("any server was asked")
+	}
+}
+
+// TestBehindWhatIsKnown: a server that tells less than is known already, because it
+// started without a leader, is not believed unless the leader says the same.
+func TestBehindWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	f := webFake(t)
+	c := conf(f.addr)
+	c.MaxStale = 30 * time.Second
+	b := follow(t, c)
+	b.awaitThere("web")
+	// Not older than it may be: a server may be cut off for as long as that.
+	earlier := answer{index: 7, body: at("79")}
+	f.set(webPath+stale, earlier)
+	f.set(webPath+plain, answer{status: 500, body: "No cluster leader"})
+	f.set(webPath, answer{status: 500, body: "No cluster leader"})
+	asked := f.count(webPath)
+	consultest.Eventually(t, "it is asked for again", func() bool { return f.count(webPath) > asked+2 })
+	if in := b.of("web"); len(in) != 1 || in[0].Address != "127.0.0.1:80" {
+		t.Errorf("web is now %+v", in)
+	}
+	f.set(webPath+plain, earlier)
+	f.set(webPath, answer{hang: true})
+	b.await("web", "is as the leader says", func(in watcher.Instance) bool { return in.Address == "127.0.0.1:79" })
+}
