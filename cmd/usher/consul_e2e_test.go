@@ -255,7 +255,7 @@ func TestLoop(t *testing.T) {
 // close, then the end, under load and without a failed request.
 func TestDrainUnderLoad(t *testing.T) {
 	agent := consultest.Start(t)
-	u := start(t, withConsul(agent.Addr(), "defaults: {drain_delay: 2s}"))
+	u := start(t, withConsul(agent.Addr(), "defaults: {drain_delay: 8s}"))
 	register(agent, "shop", newBackend(t, "b", nil), "shop.test")
 	u.waitStatus("shop.test", 200)
 	l := startLoad(t, u.web+"/", "shop.test", 1000)
@@ -275,7 +275,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	pause(time.Second)
 	l.mustBeClean(1500)
-	if code := u.wait(10 * time.Second); code != 0 {
+	if code := u.wait(30 * time.Second); code != 0 {
 		t.Errorf("exit %d", code)
 	}
 }
