@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/watcher"
 )
@@ -162,7 +164,13 @@ func BenchmarkBuildOneChange(b *testing.B) {
 				first := Build(catalog, rules, nil)
 				b.ReportAllocs()
 				table := first
+				var took []time.Duration
+				begin := time.Now()
 				for i := uint64(0); b.Loop(); i++ {
+					if i > 0 {
+						took = append(took, time.Since(begin))
+					}
+					begin = time.Now()
 					if len(change.to) == 1 {
 						// From the same table each time; else the second would find nothing to do.
 						table = Build(catalog.With(i+2, change.to...), rules, first)
@@ -170,6 +178,9 @@ func BenchmarkBuildOneChange(b *testing.B) {
 					}
 					catalog = catalog.With(i+2, change.to[i%2])
 					table = Build(catalog, rules, table)
+				}
+				if slices.Sort(took); len(took) > 0 {
+					b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
 				}
 				if n := len(table.Delta().AddedRoutes); n != change.routes {
 					b.Fatalf("%d routes were built", n)
