@@ -31,6 +31,9 @@ func parkedClients(t *testing.T, u *proxytest.Usher, n int) []*proxytest.Client 
 	if open.Value() != int64(n) {
 		t.Errorf("%d connections open", open.Value())
 	}
+	for _, c := range clients {
+		_ = c.SetDeadline(time.Now().Add(proxytest.Patience)) // the wait for this was long
+	}
 	return clients
 }
 

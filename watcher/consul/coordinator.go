@@ -58,6 +58,10 @@ type coordinator struct {
 	// first; roomAt is when the last of them did.
 	fresh  []string
 	roomAt time.Time
+	// markedAt is when all shared services were last made due, hurry whether they are
+	// read at full speed then.
+	markedAt time.Time
+	hurry    bool
 }
 
 // progress is how far a start has come.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,8 @@ type answer struct {
 // fake is a double of an agent's HTTP API, for what a real one cannot be made to
 // do. A blocking query hangs while the answer has the index it waits for. The path
 // with plain behind it, if it is there, answers those that are not blocking; with
-// stale behind it those that any server may answer.
+// stale behind it those that any server may answer, with sure behind it those that only
+// a leader may answer that knows that it is one.
 type fake struct {
 	mu      sync.Mutex
 	answers map[string]answer
@@ -72,11 +74,13 @@ func (f *fake) count(path string) int {
 	return f.asked[path]
 }
 
-func (f *fake) now(path, index string, anyServer bool) (answer, chan struct{}) {
+func (f *fake) now(path, index string, q url.Values) (answer, chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if a, ok := f.answers[path+stale]; ok && anyServer {
-		return a, f.changed
+	for mode, key := range map[string]string{stale: "stale", sure: "consistent"} {
+		if a, ok := f.answers[path+mode]; ok && q.Has(key) {
+			return a, f.changed
+		}
 	}
 	if a, ok := f.answers[path+plain]; ok && index == "" {
 		return a, f.changed
@@ -103,7 +107,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	for {
 		waits := r.URL.Query().Get("index")
-		a, changed := f.now(path, waits, r.URL.Query().Has("stale"))
+		a, changed := f.now(path, waits, r.URL.Query())
 		if !a.hang && (a.over || waits == "" || waits != fmt.Sprint(a.index)) {
 			reply(w, a)
 			return
@@ -141,6 +145,7 @@ const (
 	leader    = "/v1/status/leader"
 	plain     = "?plain"
 	stale     = "?stale"
+	sure      = "?consistent"
 )
 
 // webEntry is a service entry that announces a rule, as JSON.

@@ -28,8 +28,8 @@ func in(dc, id string) watcher.Instance { return watcher.Instance{ID: dc + "/" +
 type script struct {
 	says []say
 	has  []string
-	// before says that what was known before stays.
-	before bool
+	// before says that what was known before stays, unsynced that it never is synced.
+	before, unsynced bool
 }
 
 // scripts are the ways in which a datacenter may answer.
@@ -44,14 +44,15 @@ func scripts(dc string) map[string]script {
 	answered := say{"is through", watcher.Update{Report: &watcher.Report{Answered: true}}}
 	synced := say{"is synced", watcher.Update{Report: &watcher.Report{Answered: true, Synced: true}}}
 	return map[string]script{
-		"has it":         {says: []say{answers, synced}, has: []string{"new"}},
-		"has none":       {says: []say{empty, synced}},
-		"knows it not":   {says: []say{synced}},
-		"fails":          {says: []say{unknown, answered}, before: true},
-		"fails at first": {says: []say{unknown, answered, answers, synced}, has: []string{"new"}},
-		"loses it":       {says: []say{answers, synced, empty}},
-		"is away":        {says: []say{away, answered}, before: true},
-		"comes late":     {says: []say{away, answered, answers, synced}, has: []string{"new"}},
+		"has it":            {says: []say{answers, synced}, has: []string{"new"}},
+		"has none":          {says: []say{empty, synced}},
+		"knows it not":      {says: []say{synced}},
+		"fails":             {says: []say{unknown, synced}, before: true},
+		"fails and is away": {says: []say{unknown, away, answered}, before: true, unsynced: true},
+		"fails at first":    {says: []say{unknown, answered, answers, synced}, has: []string{"new"}},
+		"loses it":          {says: []say{answers, synced, empty}},
+		"is away":           {says: []say{away, answered}, before: true, unsynced: true},
+		"comes late":        {says: []say{away, answered, answers, synced}, has: []string{"new"}},
 	}
 }
 
@@ -144,7 +145,7 @@ func mergeInOrder(t *testing.T, names []string, both []script, places []int) {
 		said[place]++
 		told = append(told, names[place]+" "+next.name)
 		spoke[place] = spoke[place] || next.update.Service != "" && !next.update.Unknown ||
-			next.update.Report != nil && next.update.Report.Synced
+			next.update.Report != nil && next.update.Report.Synced && !both[place].before
 		m.send(place, next.update)
 		for len(out) > 0 {
 			sees.take(<-out)
@@ -156,7 +157,7 @@ func mergeInOrder(t *testing.T, names []string, both []script, places []int) {
 		}
 	}
 	synced := 0
-	if !both[0].before && !both[1].before {
+	if !both[0].unsynced && !both[1].unsynced {
 		synced = 1
 	}
 	if sees.synced != synced || sees.answered < 1 {

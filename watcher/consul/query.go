@@ -177,8 +177,8 @@ func (c *coordinator) readList(
 // ask makes a follower's query that may be answered by any server: it is worth more to
 // be answered than to be answered by the leader. An answer that is too far behind is
 // asked for again, of the leader, and taken as it is when that fails; unless it is
-// older than what is known: a server that starts without a leader tells what it wrote
-// down last.
+// older than what is known: a server that starts, and even a new leader, answers while
+// it still reads its log, and leaves out what stands at the end.
 func ask[T any](
 	ctx context.Context, c *coordinator, f *follower, query func(*api.QueryOptions) (T, *api.QueryMeta, error),
 ) (T, *api.QueryMeta, error) {
@@ -189,11 +189,11 @@ func ask[T any](
 	opts.RequireConsistent = f.suspect != ""
 	opts.AllowStale = !opts.RequireConsistent && c.conf.MaxStale > 0
 	got, meta, err := query(opts)
-	if err != nil || !opts.AllowStale {
+	if err != nil {
 		return got, meta, err
 	}
 	behind := meta.LastIndex < f.known
-	if !behind && !old(meta, c.conf.MaxStale) {
+	if !behind && (!opts.AllowStale || !old(meta, c.conf.MaxStale)) {
 		return got, meta, nil
 	}
 	opts, cancelAgain := c.options(ctx, 0)
@@ -222,11 +222,19 @@ func (c *coordinator) options(ctx context.Context, index uint64) (*api.QueryOpti
 }
 
 // sumTags is a sum of a service's name and tags: another one means that they changed.
+// The order of the tags does not count: Consul lists them in any.
 func sumTags(name string, tags []string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name)) // never fails
-	_, _ = h.Write([]byte{0})
+	sum := sumText(name)
 	for _, t := range tags {
+		sum += sumText(name, t)
+	}
+	return sum
+}
+
+// sumText is a sum of some texts.
+func sumText(texts ...string) uint64 {
+	h := fnv.New64a()
+	for _, t := range texts {
 		_, _ = h.Write([]byte(t)) // never fails
 		_, _ = h.Write([]byte{0})
 	}

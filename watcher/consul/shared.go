@@ -24,6 +24,10 @@ const (
 	// bounds the reads that starts: 200 a second.
 	refreshTick   = 100 * time.Millisecond
 	refreshAtOnce = 20
+	// refreshSlowly bounds those that start only because something may have changed, and
+	// calm is how long that must not have been so for them to hurry.
+	refreshSlowly = 4
+	calm          = 30 * time.Second
 	// failedEvery is when a failed read is tried again.
 	failedEvery = time.Second
 	// leastOwn is what a refusing agent cannot push the own queries below.
@@ -112,8 +116,12 @@ func (c *coordinator) rereadChanged(before, now *list) {
 	}
 }
 
-// markStale makes every shared service due.
+// markStale makes every shared service due: in a hurry after a calm time, and little by
+// little where the catalog is never quiet.
 func (c *coordinator) markStale() {
+	now := time.Now()
+	c.hurry = now.Sub(c.markedAt) > calm
+	c.markedAt = now
 	for _, s := range c.services {
 		s.stale = s.cancel == nil
 	}
@@ -144,10 +152,15 @@ func (s *service) differs(name string, now checkSums) bool {
 
 // refresh reads the services again that are due.
 func (c *coordinator) refresh(now time.Time) {
-	started := 0
+	started, slowly := 0, 0
 	for name, s := range c.services {
 		if s.cancel != nil || s.reading || !s.due(now) {
 			continue
+		}
+		if !c.hurry && !s.failed && s.stale {
+			if slowly++; slowly > refreshSlowly {
+				continue
+			}
 		}
 		if started++; started > refreshAtOnce {
 			return

@@ -1,6 +1,9 @@
 package consul
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestForeignChange: a change in a service that is nobody's says nothing of those that
 // share a query; a list that wakes and shows no change at all does.
@@ -27,6 +30,18 @@ func TestForeignChange(t *testing.T) {
 	if n := f.count(apiPath); n != reads {
 		t.Errorf("read %d times for a change in another service", n-reads)
 	}
-	f.set(listPath, answer{index: 12, body: foreign})
+	// Consul lists the tags of a service in any order.
+	lists = f.count(listPath)
+	const reordered = `{"web": ["urlprefix-/"], "zz": ["b", "urlprefix-/zz", "a"], "other": ["x"]}`
+	f.set(listPath, answer{index: 12, body: `{"web": ["urlprefix-/"], "zz": ["urlprefix-/zz", "a", "b"], "other": ["y"]}`})
+	b.eventually("it is read again", func() bool { return f.count(apiPath) == reads+1 && f.count(listPath) > lists })
+	lists = f.count(listPath)
+	f.set(listPath, answer{index: 13, body: strings.Replace(reordered, `"x"`, `"z"`, 1)})
+	b.eventually("the list is waited for again", func() bool { return f.count(listPath) > lists })
+	if n := f.count(apiPath); n != reads+1 {
+		t.Errorf("read %d times for another order of its tags", n-reads-1)
+	}
+	reads = f.count(apiPath)
+	f.set(listPath, answer{index: 14, body: strings.Replace(reordered, `"x"`, `"z"`, 1)})
 	b.eventually("it is read again", func() bool { return f.count(apiPath) > reads })
 }

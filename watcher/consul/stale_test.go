@@ -75,26 +75,53 @@ func TestOnlyTheLeader(t *testing.T) {
 	}
 }
 
-// TestBehindWhatIsKnown: a server that tells less than is known already, because it
-// started without a leader, is not believed unless the leader says the same.
+// TestLeaderReadsItsLog: a new leader answers while it still reads its log, with less
+// than there is and a lower index. It is asked again in a way that makes it wait for
+// the rest.
+func TestLeaderReadsItsLog(t *testing.T) {
+	t.Parallel()
+	for name, early := range map[string]answer{
+		"nothing yet":    {index: 4, body: "[]"},
+		"an older state": {index: 7, body: at("79")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := webFake(t)
+			b := follow(t, conf(f.addr))
+			b.awaitThere("web")
+			away := answer{status: 500, body: "No cluster leader"}
+			f.set(webPath+sure, away)
+			f.set(webPath+plain, early)
+			f.set(webPath, away)
+			asked := f.count(webPath)
+			consultest.Eventually(t, "it is asked again", func() bool { return f.count(webPath) > asked+4 })
+			if in := b.of("web"); len(in) != 1 || in[0].Address != "127.0.0.1:80" {
+				t.Errorf("web is now %+v", in)
+			}
+			f.set(webPath+sure, answer{index: 12, body: at("81")})
+			f.set(webPath, answer{hang: true})
+			b.await("web", "is as the log says", func(in watcher.Instance) bool { return in.Address == "127.0.0.1:81" })
+			b.neverGone("web")
+		})
+	}
+}
+
+// TestBehindWhatIsKnown: a server that tells less than is known already, because it has
+// just started and still reads its log, is not believed unless the leader says the same.
 func TestBehindWhatIsKnown(t *testing.T) {
 	t.Parallel()
 	f := webFake(t)
 	c := conf(f.addr)
-	c.MaxStale = 30 * time.Second
+	c.MaxStale, c.MaxWatches = 30*time.Second, 0
 	b := follow(t, c)
 	b.awaitThere("web")
-	// Not older than it may be: a server may be cut off for as long as that.
+	// No failure before, and not older than an answer may be.
 	earlier := answer{index: 7, body: at("79")}
-	f.set(webPath+stale, earlier)
-	f.set(webPath+plain, answer{status: 500, body: "No cluster leader"})
-	f.set(webPath, answer{status: 500, body: "No cluster leader"})
-	asked := f.count(webPath)
-	consultest.Eventually(t, "it is asked for again", func() bool { return f.count(webPath) > asked+2 })
+	f.becomes(earlier, answer{status: 500, body: "No cluster leader"})
+	b.eventually("the failure", func() bool { return b.errs["http_500"] > 0 })
 	if in := b.of("web"); len(in) != 1 || in[0].Address != "127.0.0.1:80" {
 		t.Errorf("web is now %+v", in)
 	}
-	f.set(webPath+plain, earlier)
-	f.set(webPath, answer{hang: true})
+	f.becomes(earlier, earlier)
 	b.await("web", "is as the leader says", func(in watcher.Instance) bool { return in.Address == "127.0.0.1:79" })
 }

@@ -268,7 +268,7 @@ func (m *managed) awaitSynced() {
 }
 
 // ownAndShared runs a test for services with queries of their own and for those that
-// share one. Any server may answer, so that the fake tells a second read from a first.
+// share one. Any server may answer.
 func ownAndShared(t *testing.T, f func(t *testing.T, change func(*config.Consul))) {
 	for name, watches := range map[string]int{"own": 64, "shared": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -278,28 +278,31 @@ func ownAndShared(t *testing.T, f func(t *testing.T, change func(*config.Consul)
 	}
 }
 
-// webFake is a fake with one service, web, as each kind of query is told.
+// webFake is a fake with the service web, and one before it in the alphabet, which takes
+// the only place for an own query where there is but one.
 func webFake(t *testing.T) *fake {
 	t.Helper()
 	return newFake(t, map[string]answer{
-		leader:   {body: `"127.0.0.1:8300"`},
-		listPath: {index: 10, body: `{"consul": [], "web": ["urlprefix-/"]}`},
-		metaPath: {index: 10, body: "{}"},
-		webPath:  {index: 10, body: webEntry},
+		leader:               {body: `"127.0.0.1:8300"`},
+		listPath:             {index: 10, body: `{"consul": [], "first": ["urlprefix-/1"], "web": ["urlprefix-/"]}`},
+		metaPath:             {index: 10, body: "{}"},
+		servicePath("first"): {index: 10, body: strings.ReplaceAll(webEntry, `"web"`, `"first"`)},
+		webPath:              {index: 10, body: webEntry},
 	})
 }
 
-// becomes makes web what first reads, own queries and shared ones alike, are told, and
-// wakes the shared ones; confirmed is what the leader says.
+// becomes makes web what queries of its own and shared ones alike are told at first, and
+// wakes the shared ones; confirmed is what a leader says that knows that it is one.
 func (f *fake) becomes(first, confirmed answer) {
-	f.set(webPath+plain, confirmed)
+	f.set(webPath+sure, confirmed)
+	f.set(webPath+plain, first)
 	f.set(webPath+stale, first)
 	f.set(webPath, first)
 	f.mu.Lock()
 	list := f.answers[listPath]
 	f.mu.Unlock()
 	list.index++
-	list.body = fmt.Sprintf(`{"web": ["urlprefix-/", "v%d"]}`, list.index)
+	list.body = fmt.Sprintf(`{"first": ["urlprefix-/1"], "web": ["urlprefix-/", "v%d"]}`, list.index)
 	f.set(listPath, list)
 }
 
