@@ -102,7 +102,8 @@ func TestRestore(t *testing.T) {
 // TestRestoreLostRegistry: a registry that lost its state meanwhile takes nothing away.
 func TestRestoreLostRegistry(t *testing.T) {
 	playFrom(t, stored("a 1 2 3 4", "b 1 2 3 4", "c 1 2"), unchanged, syncs(),
-		shows("a !1 !2 !3 !4", "b !1 !2 !3 !4", "c !1 !2"), holdIs("c", "nothing that the snapshot knows is listed", 1, 0))
+		shows("a !1 !2 !3 !4", "b !1 !2 !3 !4", "c !1 !2"),
+		holdIs("c", "nothing that the snapshot knows is listed", 1, 0))
 }
 
 // TestRestoreRefuses a snapshot of another registry.

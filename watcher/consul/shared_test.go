@@ -33,7 +33,8 @@ func TestForeignChange(t *testing.T) {
 	// Consul lists the tags of a service in any order.
 	lists = f.count(listPath)
 	const reordered = `{"web": ["urlprefix-/"], "zz": ["b", "urlprefix-/zz", "a"], "other": ["x"]}`
-	f.set(listPath, answer{index: 12, body: `{"web": ["urlprefix-/"], "zz": ["urlprefix-/zz", "a", "b"], "other": ["y"]}`})
+	const tagged = `{"web": ["urlprefix-/"], "zz": ["urlprefix-/zz", "a", "b"], "other": ["y"]}`
+	f.set(listPath, answer{index: 12, body: tagged})
 	b.eventually("it is read again", func() bool { return f.count(apiPath) == reads+1 && f.count(listPath) > lists })
 	lists = f.count(listPath)
 	f.set(listPath, answer{index: 13, body: strings.Replace(reordered, `"x"`, `"z"`, 1)})
