@@ -109,10 +109,10 @@ func TestParkedJustThen(t *testing.T) {
 		all.Go(func() {
 			c := u.Dial()
 			// Around the moment: the second is measured in ticks of 50 ms.
-			for pause := time.Duration(950+i) * time.Millisecond; pause > 900*time.Millisecond; pause -= 40 * time.Millisecond {
+			for pause := 950 + i; pause > 900; pause -= 40 {
 				c.Send(asterisk)
 				c.OK("OPTIONS", "")
-				timer := time.NewTimer(pause)
+				timer := time.NewTimer(time.Duration(pause) * time.Millisecond)
 				<-timer.C
 			}
 			c.Send(asterisk)

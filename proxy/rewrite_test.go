@@ -129,7 +129,8 @@ func TestForwardedPrefix(t *testing.T) {
 	u := proxytest.Start(t, proxytest.Options{
 		Listeners: []config.Listener{{TrustedProxies: []string{"127.0.0.1"}}},
 		Services: []proxytest.Service{{
-			Name: "origin", Routes: []string{"/api strip=/api", "/"}, Addresses: []string{proxytest.Nowhere(t), origin.Addr},
+			Name: "origin", Routes: []string{"/api strip=/api", "/"},
+			Addresses: []string{proxytest.Nowhere(t), origin.Addr},
 		}},
 	})
 	for _, tc := range []struct {

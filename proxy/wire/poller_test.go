@@ -34,12 +34,12 @@ func (s *sleeper) await(t *testing.T) {
 // sleep.
 func pair(t *testing.T, p *Poller) (far *net.TCPConn, sleep func(s Sleeper, again bool) Place) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	a, err := net.Dial("tcp", ln.Addr().String()) //nolint:noctx // a test
+	a, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,8 @@ func pair(t *testing.T, p *Poller) (far *net.TCPConn, sleep func(s Sleeper, agai
 	return b.(*net.TCPConn), func(s Sleeper, again bool) (at Place) {
 		t.Helper()
 		var failed error
-		if err := raw.Control(func(fd uintptr) { at, failed = p.Sleep(int(fd), s, again) }); err != nil || failed != nil {
+		err := raw.Control(func(fd uintptr) { at, failed = p.Sleep(int(fd), s, again) })
+		if err != nil || failed != nil {
 			t.Fatal(err, failed)
 		}
 		return at
