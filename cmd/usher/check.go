@@ -57,8 +57,10 @@ func (p *process) checkCatalogs(cfg *config.Config, opts config.Options) error {
 	return nil
 }
 
-// checkLive asks each Consul agent what run would ask it.
+// checkLive asks each Consul agent what run would ask it. A token without a right that
+// run needs is a failure: what it cannot see will be missed.
 func (p *process) checkLive(ctx context.Context, cfg *config.Config) error {
+	lacking := 0
 	for _, r := range cfg.Registries {
 		if r.Consul == nil {
 			continue
@@ -71,6 +73,13 @@ func (p *process) checkLive(ctx context.Context, cfg *config.Config) error {
 		}
 		_, _ = fmt.Fprintf(p.stderr, "registry %q: leader %s, %d services, %d announce a route\n",
 			r.Name, found.Leader, found.Services, found.Announcing)
+		for _, rule := range found.Problems {
+			_, _ = fmt.Fprintf(p.stderr, "registry %q: the token lacks a right: %s\n", r.Name, rule)
+		}
+		lacking += len(found.Problems)
+	}
+	if lacking > 0 {
+		return fmt.Errorf("%d rights are lacking", lacking)
 	}
 	return nil
 }

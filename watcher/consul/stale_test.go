@@ -125,3 +125,22 @@ func TestBehindWhatIsKnown(t *testing.T) {
 	f.becomes(earlier, earlier)
 	b.await("web", "is as the leader says", func(in watcher.Instance) bool { return in.Address == "127.0.0.1:79" })
 }
+
+// TestStartInTrouble: a Registry that starts together with its Consul knows no index to
+// compare with. After a failure it asks in a way that makes a leader read its log.
+func TestStartInTrouble(t *testing.T) {
+	t.Parallel()
+	f := webFake(t)
+	f.set(webPath, answer{status: 500, body: "No cluster leader"})
+	c := conf(f.addr)
+	c.MaxStale = 30 * time.Second
+	b := follow(t, c)
+	b.eventually("the failure", func() bool { return b.errs["http_500"] > 0 })
+	early := answer{index: 7, body: "[]"}
+	f.set(webPath+sure, answer{index: 12, body: at("81")})
+	f.set(webPath+plain, early)
+	f.set(webPath+stale, early)
+	f.set(webPath, answer{hang: true})
+	b.await("web", "is as the log says", func(in watcher.Instance) bool { return in.Address == "127.0.0.1:81" })
+	b.neverGone("web")
+}
