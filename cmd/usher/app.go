@@ -331,8 +331,8 @@ func contextOf(parent context.Context, c <-chan struct{}) context.Context {
 func (a *app) stop() {
 	a.leaveRegistries()
 	a.cancel()
+	a.running.Wait() // the last snapshot asks the manager
 	a.manager.Close()
-	a.running.Wait()
 	a.proxy.Close()
 	a.admin.Close()
 	a.telemetry.Close()

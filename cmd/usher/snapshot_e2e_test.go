@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"usher/watcher"
 	"usher/watcher/consul/consultest"
 )
 
@@ -216,4 +217,21 @@ func TestUnwritableStateDir(t *testing.T) {
 	u := start(t, keeping(agent.Addr(), filepath.Join(t.TempDir(), "missing")))
 	u.servedBy("shop.test", "shop-0")
 	u.waitLog("the snapshot cannot be written")
+}
+
+// What came last before the end is in the snapshot: the last write waits for nothing.
+func TestSnapshotAtTheEnd(t *testing.T) {
+	t.Parallel()
+	agent, dir := consultest.Start(t), t.TempDir()
+	u := start(t, keeping(agent.Addr(), dir))
+	register(agent, "late", newBackend(t, "late", nil), "late.test")
+	u.waitStatus("late.test", 200)
+	u.quit()
+	s, err := watcher.ReadSnapshot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Registries) != 1 || len(s.Registries[0].Services) != 1 || s.Registries[0].Services[0].Service != "late" {
+		t.Errorf("the snapshot has %+v", s.Registries)
+	}
 }
