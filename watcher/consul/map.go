@@ -24,13 +24,6 @@ type mapper struct {
 	rank func(dc string) int
 }
 
-// instancesOf translates the entries of one service, with nothing but a tag prefix
-// configured.
-func instancesOf(entries []*api.ServiceEntry, prefix string) []watcher.Instance {
-	m := &mapper{conf: config.Consul{TagPrefix: prefix}}
-	return m.instances(entries)
-}
-
 // instances translates the entries of one service. Those that do not take part
 // because they announce nothing are there as well, without an announcement: the
 // configuration may name the service.

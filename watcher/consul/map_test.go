@@ -207,3 +207,10 @@ func TestExpandDC(t *testing.T) {
 		}
 	}
 }
+
+// instancesOf translates the entries of one service, with nothing but a tag prefix
+// configured.
+func instancesOf(entries []*api.ServiceEntry, prefix string) []watcher.Instance {
+	m := &mapper{conf: config.Consul{TagPrefix: prefix}}
+	return m.instances(entries)
+}
