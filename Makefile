@@ -114,6 +114,11 @@ outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute o
 	@USHER_TEST_OUTAGE=10m USHER_TEST_FAILING=60s \
 		$(GO) test -race -count=1 -timeout=30m -v -run='^(TestOutage|TestRegistryFails)$$' ./cmd/usher
 
+.PHONY: abuse
+abuse: ## slow connections and hostile requests in full size (minutes)
+	@deploy/bench/slow-connections.sh
+	@deploy/bench/hostile.sh
+
 .PHONY: vuln
 vuln: $(BIN)/govulncheck ## known vulnerabilities in what usher calls (needs the network)
 	@$(BIN)/govulncheck ./...

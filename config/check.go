@@ -21,12 +21,14 @@ func newChecker(d *decoder) *checker {
 func checkConfig(cfg *Config, d *decoder) {
 	c := newChecker(d)
 	c.listeners(cfg)
+	c.limits(cfg.Limits)
 	c.log(cfg.Log)
 	c.registries(cfg.Registries)
 	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)
 	c.routes(cfg)
 	c.claims(cfg.Claims)
 	c.policy(cfg.Defaults.Policy, "defaults")
+	c.errorPages(cfg.ErrorPages, "error_pages")
 	for name, s := range cfg.Services {
 		c.name(child("services", name), "service", name)
 		c.policy(s.Policy, child("services", name))
@@ -91,10 +93,12 @@ func (c *checker) policy(p Policy, at string) {
 	if path := child(at, "idle_timeout"); c.where.given(path) {
 		c.positive(path, "idle_timeout", p.IdleTimeout)
 	}
+	c.tunnels(p, at)
 	path := child(at, "retry.attempts")
 	if c.where.given(path) && (p.Retry.Attempts < 0 || p.Retry.Attempts > 10) {
 		c.bad(path, "attempts must be from 0 to 10, found %d", p.Retry.Attempts)
 	}
+	c.upstream(p, at)
 }
 
 // positive refuses 0 where it is not documented to mean "no bound".

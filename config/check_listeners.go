@@ -36,14 +36,29 @@ func (c *checker) listener(l Listener, at string, names, addresses map[string]st
 	c.protocol(child(at, "protocol"), l.Protocol)
 	c.positive(child(at, "header_timeout"), "header_timeout", l.HeaderTimeout)
 	c.positive(child(at, "keepalive_timeout"), "keepalive_timeout", l.KeepaliveTimeout)
-	if l.MaxConnections < 0 {
-		c.bad(child(at, "max_connections"), "max_connections is negative; 0 means no bound")
-	}
+	c.noBound(child(at, "max_connections"), "max_connections", l.MaxConnections)
+	c.noBound(child(at, "max_tunnels"), "max_tunnels", l.MaxTunnels)
+	c.noBound(child(at, "max_connections_per_client"), "max_connections_per_client", l.MaxConnectionsPerClient)
+	c.word(child(at, "underscore_headers"), "underscore_headers", l.UnderscoreHeaders, "drop", "keep")
 	for i, p := range l.TrustedProxies {
 		if !isPrefix(p) {
 			c.bad(index(child(at, "trusted_proxies"), i),
 				"trusted proxy %q is neither an IP address nor a range like 10.0.0.0/8", shorten(p))
 		}
+	}
+}
+
+// noBound refuses negative numbers where 0 means "no bound".
+func (c *checker) noBound(path, key string, n int) {
+	if n < 0 {
+		c.bad(path, "%s is negative; 0 means no bound", key)
+	}
+}
+
+func (c *checker) limits(l Limits) {
+	if l.MaxConnections < 0 {
+		c.bad("limits.max_connections",
+			"max_connections is negative; 0 means three quarters of what RLIMIT_NOFILE leaves")
 	}
 }
 

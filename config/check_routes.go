@@ -38,6 +38,7 @@ func (c *checker) route(r Route, at string, known routeNames, names map[string]s
 	c.match(r.Match, child(at, "match"), known)
 	c.prefix(child(at, "strip_prefix"), "strip_prefix", r.StripPrefix)
 	c.prefix(child(at, "prepend_prefix"), "prepend_prefix", r.PrependPrefix)
+	c.filters(r, at)
 	if r.Host != "" {
 		c.host(child(at, "host"), r.Host, false)
 	}
@@ -45,16 +46,40 @@ func (c *checker) route(r Route, at string, known routeNames, names map[string]s
 
 // target checks that a route says where requests go, in one way.
 func (c *checker) target(r Route, at string, known routeNames) {
+	kinds := r.targets()
 	switch {
-	case r.Service != "" && len(r.Split) > 0:
-		c.bad(child(at, "split"), "route %q has both service and split", r.Name)
+	case len(kinds) > 1:
+		c.bad(child(at, kinds[1]), "route %q has both %s and %s", r.Name, kinds[0], kinds[1])
 	case r.Service != "":
 		c.service(child(at, "service"), r.Service, known)
 	case len(r.Split) > 0:
 		c.split(r.Split, child(at, "split"), known)
-	case !c.failed[child(at, "split")]:
-		c.required(at, "service", "route %q has neither service nor split", r.Name)
+	case len(kinds) == 0 && !c.anyFailed(at, "split", "redirect", "respond"):
+		c.required(at, "service", "route %q has neither service nor split, redirect or respond", r.Name)
 	}
+}
+
+// targets are the keys that say where a route's requests go.
+func (r *Route) targets() (keys []string) {
+	for _, k := range []struct {
+		key   string
+		given bool
+	}{
+		{"service", r.Service != ""},
+		{"split", len(r.Split) > 0},
+		{"redirect", r.Redirect != nil},
+		{"respond", r.Respond != nil},
+	} {
+		if k.given {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}
+
+// anyFailed says whether one of the keys of a section could not be read.
+func (c *checker) anyFailed(section string, keys ...string) bool {
+	return slices.ContainsFunc(keys, func(k string) bool { return c.failed[child(section, k)] })
 }
 
 func (c *checker) split(arms []Arm, at string, known routeNames) {
@@ -110,6 +135,7 @@ func (c *checker) match(m Match, at string, known routeNames) {
 	for name, value := range m.Headers {
 		c.header(child(child(at, "headers"), name), name, value)
 	}
+	c.predicates(m, at)
 	c.path(m, at)
 }
 
@@ -137,10 +163,17 @@ func (c *checker) path(m Match, at string) {
 	if m.PathType != "regex" {
 		return
 	}
-	if _, err := regexp.Compile(m.Path); err != nil {
-		c.bad(path, "path is not a valid regular expression: %s",
+	c.regex(path, "path", m.Path)
+}
+
+// regex compiles a regular expression; nil when it cannot be one, which is reported.
+func (c *checker) regex(path, key, expr string) *regexp.Regexp {
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		c.bad(path, "%s is not a valid regular expression: %s", key,
 			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
+	return re
 }
 
 // plainPath checks text that the path of a request is compared with.

@@ -6,9 +6,11 @@ import "time"
 // it afterwards; every part may be read from any goroutine.
 type Config struct {
 	Listeners []Listener `yaml:"listeners"`
-	Admin     Admin      `yaml:"admin"`
-	Telemetry Telemetry  `yaml:"telemetry"`
-	Log       Log        `yaml:"log"`
+	// Limits bound the process as a whole.
+	Limits    Limits    `yaml:"limits"`
+	Admin     Admin     `yaml:"admin"`
+	Telemetry Telemetry `yaml:"telemetry"`
+	Log       Log       `yaml:"log"`
 	// StateDir is the folder of the snapshot. Default: $STATE_DIRECTORY, which systemd
 	// sets; empty: no snapshot is kept.
 	StateDir   string     `yaml:"state_dir" path:"true"`
@@ -23,6 +25,10 @@ type Config struct {
 	Claims   []Claim            `yaml:"claims"`
 	Services map[string]Service `yaml:"services"`
 	Defaults Defaults           `yaml:"defaults"`
+	// ErrorPages are the bodies of the answers that usher makes itself because a request
+	// failed: by reason (no_route), status (503) or class (5xx), the first of these that
+	// there is. A route's own go before them.
+	ErrorPages map[string]Content `yaml:"error_pages"`
 
 	// Files are the files this configuration was read from: the file itself, its
 	// includes and the secrets it names. A change of any of them is a reason to
@@ -72,9 +78,15 @@ type Listener struct {
 	// TrustedProxies are the peers (CIDR, or one address) whose forwarding fields
 	// (X-Forwarded-For and its kin) are believed. Empty: nobody's are.
 	TrustedProxies []string `yaml:"trusted_proxies"`
-	// MaxConnections bounds the connections open at once; more are refused at
-	// accept. 0: no bound.
+	// MaxConnections bounds the connections open at once; more are closed at accept,
+	// without an answer. 0: no bound.
 	MaxConnections int `yaml:"max_connections"`
+	// MaxConnectionsPerClient does so for each client: an IPv4 address, or the /64 of an
+	// IPv6 address. Trusted proxies are exempt. 0: no bound.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client"`
+	// MaxTunnels bounds the connections that have changed to another protocol, such as
+	// WebSocket; more are answered 503. 0: no bound.
+	MaxTunnels int `yaml:"max_tunnels"`
 	// HeaderTimeout bounds the time from a request's first byte to the end of its
 	// head.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
@@ -83,8 +95,29 @@ type Listener struct {
 	KeepaliveTimeout time.Duration `yaml:"keepalive_timeout"`
 	// MaxBodySize bounds a request's body, in bytes. 0: no bound.
 	MaxBodySize Size `yaml:"max_body_size"`
+	// RequestID gives each request an X-Request-Id, which a trusted proxy may have set,
+	// for the endpoint and the client alike.
+	RequestID bool `yaml:"request_id"`
+	// Via adds a Via field to requests and responses.
+	Via bool `yaml:"via"`
+	// Forwarded adds the Forwarded field of RFC 7239 beside X-Forwarded-*.
+	Forwarded bool `yaml:"forwarded"`
+	// UnderscoreHeaders is drop or keep: what becomes of fields with an underscore in
+	// their name, which CGI-like upstreams take for those with a hyphen. Empty: drop.
+	UnderscoreHeaders string `yaml:"underscore_headers"`
+	// DeferAccept leaves a new connection to the kernel until the client has sent
+	// something.
+	DeferAccept bool `yaml:"defer_accept"`
 
 	Pos Pos `yaml:",pos"`
+}
+
+// Limits bound what the process takes on, over all listeners.
+type Limits struct {
+	// MaxConnections bounds the client connections open at once; more are closed at
+	// accept, without an answer. 0: three quarters of the descriptors that the process
+	// may still open (RLIMIT_NOFILE).
+	MaxConnections int `yaml:"max_connections"`
 }
 
 // Admin is the operators' listener.
@@ -237,6 +270,10 @@ type Route struct {
 	Service string `yaml:"service"`
 	// Split shares them between services by weight; instead of Service.
 	Split []Arm `yaml:"split"`
+	// Redirect and Respond answer the client without a service; instead of Service.
+	// Nil: they do not.
+	Redirect *Redirect `yaml:"redirect"`
+	Respond  *Respond  `yaml:"respond"`
 	// Priority decides between routes that match a request equally well; the
 	// higher wins. Default 0.
 	Priority int `yaml:"priority"`
@@ -244,8 +281,18 @@ type Route struct {
 	StripPrefix string `yaml:"strip_prefix"`
 	// PrependPrefix is put in front of the path, after StripPrefix.
 	PrependPrefix string `yaml:"prepend_prefix"`
+	// Rewrite makes another path by a regular expression; instead of StripPrefix and
+	// PrependPrefix. Nil: none.
+	Rewrite *PathRewrite `yaml:"rewrite"`
 	// Host replaces the Host field sent upstream. Empty: the client's.
 	Host string `yaml:"host"`
+	// RequestHeaders and ResponseHeaders are what is changed in the heads on their way.
+	RequestHeaders  HeaderEdits `yaml:"request_headers"`
+	ResponseHeaders HeaderEdits `yaml:"response_headers"`
+	// ErrorPages go before those of the whole configuration.
+	ErrorPages map[string]Content `yaml:"error_pages"`
+	// Override holds settings that go before the service's.
+	Override `yaml:",inline"`
 
 	Pos Pos `yaml:",pos"`
 }
@@ -265,6 +312,12 @@ type Match struct {
 	Methods []string `yaml:"methods"`
 	// Headers are fields that must be present with exactly this value.
 	Headers map[string]string `yaml:"headers"`
+	// HeadersRegex are fields that must be present with a value in which the regular
+	// expression (RE2) finds something.
+	HeadersRegex map[string]string `yaml:"headers_regex"`
+	// Query are parameters that must be present with exactly this value once they are
+	// decoded; an empty one stands for any value.
+	Query map[string]string `yaml:"query"`
 }
 
 // Arm is one part of a split.
@@ -296,9 +349,56 @@ type Policy struct {
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// TotalTimeout bounds a whole request. 0: no bound.
 	TotalTimeout time.Duration `yaml:"total_timeout"`
+	// Upgrades are the protocols, in lower case, that a connection may change to (RFC 9110
+	// §7.8); the requests for others are served as ordinary ones. h2c is never among them.
+	Upgrades []string `yaml:"upgrades"`
+	// TunnelIdleTimeout ends a connection that has changed its protocol when no byte has
+	// come from either side for so long.
+	TunnelIdleTimeout time.Duration `yaml:"tunnel_idle_timeout"`
+	// TunnelDrain is how long such a connection lives on when its endpoint is no longer
+	// among the service's. 0: until one of the two ends it.
+	TunnelDrain time.Duration `yaml:"tunnel_drain"`
 	// Retry says how often a request that is safe to repeat is tried.
 	Retry Retry `yaml:"retry"`
+	// Upstream is how the endpoints are spoken to.
+	Upstream Upstream `yaml:"upstream"`
+	// MaxConnections bounds the connections to each endpoint. 0: no bound.
+	MaxConnections int `yaml:"max_connections"`
+	// MaxPending bounds the requests that wait for a connection to an endpoint when all
+	// of them are in use. 0: none waits.
+	MaxPending int `yaml:"max_pending"`
+	// PendingTimeout bounds that wait. 0: ConnectTimeout.
+	PendingTimeout time.Duration `yaml:"pending_timeout"`
 }
+
+// Upstream is how endpoints are spoken to.
+type Upstream struct {
+	// Protocol is http or https. Empty: what the instance's rule says, http else.
+	Protocol string `yaml:"protocol"`
+	// TLS is used with https.
+	TLS UpstreamTLS `yaml:"tls"`
+}
+
+// UpstreamTLS is how usher speaks TLS to endpoints.
+type UpstreamTLS struct {
+	// ServerName is the name an endpoint's certificate must be for. Empty: the host= of
+	// its rule, else the host of its address.
+	ServerName string `yaml:"server_name"`
+	// CAFile holds the authorities to trust. Empty: the system's.
+	CAFile string `yaml:"ca_file" path:"true"`
+	// CertFile and KeyFile hold the certificate that usher shows. Empty: none.
+	CertFile string `yaml:"cert_file" path:"true"`
+	KeyFile  string `yaml:"key_file" path:"true"`
+	// InsecureSkipVerify takes any certificate.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+
+	// PEM are the contents of the files.
+	PEM PEM `yaml:"-" hash:"true"`
+}
+
+// PEM are the contents of the files of an UpstreamTLS, checked; empty where there is no
+// file.
+type PEM struct{ CA, Cert, Key string }
 
 // Retry is how often a request is tried, each time on another endpoint.
 type Retry struct {

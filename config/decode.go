@@ -42,7 +42,10 @@ type decoder struct {
 	// secret reads the secret that a key at pos names by a path. It reports its
 	// own problems.
 	secret func(pos Pos, path string) (string, bool)
-	plans  map[reflect.Type]*plan
+	// file reads a file whose content is part of the configuration, as secret does. Nil:
+	// no file may be named.
+	file  func(pos Pos, path string) (string, bool)
+	plans map[reflect.Type]*plan
 }
 
 func newDecoder(p *problems) *decoder {
@@ -90,7 +93,15 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 		d.failed[path] = true
 		return
 	}
+	if c, ok := v.Addr().Interface().(*Content); ok {
+		d.content(n, c, path)
+		return
+	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		elem := d.element(v.Type().Elem())
+		d.value(n, elem, path)
+		v.Set(elem.Addr())
 	case reflect.Struct:
 		d.structure(n, v, path)
 	case reflect.Slice:
@@ -152,8 +163,9 @@ func (d *decoder) dict(n *node, v reflect.Value, path string) {
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.entries)))
 	for _, e := range n.entries {
 		at := child(path, e.key)
-		section := v.Type().Elem().Kind() == reflect.Struct
-		elem := d.element(v.Type().Elem())
+		elemType := v.Type().Elem()
+		section := elemType.Kind() == reflect.Struct && elemType != reflect.TypeFor[Content]()
+		elem := d.element(elemType)
 		switch {
 		case e.value.kind == nullNode && section:
 			continue
@@ -246,6 +258,22 @@ func (d *decoder) secretFile(n *node, e entry, v reflect.Value, f *field, at str
 	}
 	if value, ok := d.secret(e.value.pos, path); ok {
 		v.FieldByIndex(f.secret).SetString(value)
+	}
+}
+
+// content reads the file that a scalar names.
+func (d *decoder) content(n *node, c *Content, at string) {
+	var path string
+	d.value(n, reflect.ValueOf(&path).Elem(), at)
+	switch {
+	case d.failed[at]:
+	case d.file == nil:
+		d.fail(n.pos, at, "an entry of a key-value store cannot name a file")
+	default:
+		c.Path = besides(n.pos, path)
+		data, ok := d.file(n.pos, c.Path)
+		c.Data = data
+		d.failed[at] = !ok
 	}
 }
 

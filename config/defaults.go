@@ -15,11 +15,13 @@ func builtin() *Config {
 		SharedRoutes: true,
 		Defaults: Defaults{
 			Policy: Policy{
-				Balance:        "least_request",
-				ConnectTimeout: time.Second,
-				Timeout:        30 * time.Second,
-				IdleTimeout:    60 * time.Second,
-				Retry:          Retry{Attempts: 2},
+				Balance:           "least_request",
+				ConnectTimeout:    time.Second,
+				Timeout:           30 * time.Second,
+				IdleTimeout:       60 * time.Second,
+				Upgrades:          []string{"websocket"},
+				TunnelIdleTimeout: time.Hour,
+				Retry:             Retry{Attempts: 2},
 			},
 			DrainTimeout: 30 * time.Second,
 		},
@@ -29,7 +31,10 @@ func builtin() *Config {
 // elements are the defaults of what stands in lists: one value of each type.
 func elements() []any {
 	return []any{
-		Listener{Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second},
+		Listener{
+			Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
+			UnderscoreHeaders: "drop",
+		},
 		Registry{StartTimeout: 10 * time.Second},
 		Consul{
 			TagPrefix: "urlprefix-", MaxWatches: 64, MaxStale: 30 * time.Second,
@@ -42,6 +47,8 @@ func elements() []any {
 		},
 		Route{Match: Match{PathType: "prefix"}},
 		Arm{Weight: 1},
+		Redirect{Code: 302},
+		Respond{Status: 200},
 		CatalogInstance{Weight: 1, Status: "passing"},
 	}
 }
@@ -108,6 +115,7 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 	for i := range cfg.Claims {
 		completeClaim(&cfg.Claims[i])
 	}
+	readUpstreamFiles(cfg, d, l)
 	if !d.where.given("state_dir") {
 		cfg.StateDir = stateDir(d, l)
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,7 +25,8 @@ func TestDocs(t *testing.T) {
 	if err := os.WriteFile(token, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mustLoad(t, strings.Replace(example, "/run/secrets/consul-token", token, 1), Options{})
+	files := strings.NewReplacer("/run/secrets/consul-token", token, "/etc/usher/pages/down.html", token)
+	mustLoad(t, files.Replace(example), Options{})
 	for _, key := range keysOf(planOf(reflect.TypeFor[Config]()), reflect.TypeFor[Config]()) {
 		if !regexp.MustCompile(`[\s{#]`+regexp.QuoteMeta(key)+`:`).MatchString(example) && key != "token" {
 			t.Errorf("the example lacks the key %q", key)
@@ -40,10 +42,10 @@ func keysOf(p *plan, t reflect.Type) (keys []string) {
 			continue
 		}
 		inner := t.FieldByIndex(f.index).Type
-		for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
+		for slices.Contains([]reflect.Kind{reflect.Slice, reflect.Map, reflect.Pointer}, inner.Kind()) {
 			inner = inner.Elem()
 		}
-		if inner.Kind() == reflect.Struct {
+		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[Content]() {
 			keys = append(keys, keysOf(planOf(inner), inner)...)
 		}
 	}

@@ -21,6 +21,11 @@ func TestDecodeRouteIsLoad(t *testing.T) {
 		"split":      "{split: [{service: a, weight: 95}, {service: b}]}",
 		"everything": "{service: s, priority: -1, strip_prefix: /a, prepend_prefix: /b, host: h, match: {path: /a}}",
 		"its name":   "{name: r, service: s}",
+		"redirect":   "{redirect: {to: 'https://$host$path'}, strip_prefix: /a}",
+		"respond":    "{respond: {status: 404, body: gone, headers: {A: b}}}",
+		"policy":     "{service: s, timeout: 1s, total_timeout: 0, retry: {attempts: 0}}",
+		"edits":      "{service: s, request_headers: {set: {A: $host}, remove: [B]}, response_headers: {add: {A: b}}}",
+		"predicates": "{service: s, match: {query: {a: ''}, headers_regex: {A: ^b}}, rewrite: {path: ^/a, to: /b}}",
 		"null":       "{service: s, match: ~, host: ~}",
 		"anchors":    "{service: &s a, host: *s, match: {<<: {path: /x}, listeners: [web]}}",
 	} {
@@ -49,13 +54,13 @@ func TestDecodeServiceIsLoad(t *testing.T) {
 	} {
 		got, err := DecodeService("kv", []byte(entry), policy)
 		want := mustLoad(t, defaults+"services: {s: "+entry+"}", Options{}).Services["s"]
-		if want.Pos = (Pos{"kv", 1, 1}); err != nil || got != want {
+		if want.Pos = (Pos{"kv", 1, 1}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, want)
 		}
 	}
 	for _, entry := range []string{"", "# nothing yet\n", "~", "---\n...\n"} {
 		got, err := DecodeService("kv", []byte(entry), policy)
-		if err != nil || got != (Service{Policy: policy, Pos: Pos{"kv", 1, 1}}) {
+		if err != nil || !reflect.DeepEqual(got, Service{Policy: policy, Pos: Pos{"kv", 1, 1}}) {
 			t.Errorf("%q: got %+v, %v", entry, got, err)
 		}
 	}
@@ -76,20 +81,26 @@ kv:3:11: host "http://a" has a scheme: write the name alone
 kv:5:14: unknown path_type "perfix", did you mean "prefix"?
 kv:6:11: expected a whole number, found "high"`,
 		},
-		"empty route":  {route, "", `kv:1:1: route "r" has neither service nor split`},
+		"empty route":  {route, "", `kv:1:1: route "r" has neither service nor split, redirect or respond`},
 		"another name": {route, "name: q\nservice: s", `kv:1:7: route name "q" differs from that of its key, "r"`},
 		"empty name":   {route, "name: ''\nservice: s", `kv:1:7: route name "" differs from that of its key, "r"`},
-		"no service":   {route, "match: {}", `kv:1:1: route "r" has neither service nor split`},
+		"no service":   {route, "match: {}", `kv:1:1: route "r" has neither service nor split, redirect or respond`},
 		"no registry":  {route, "service: s@", `kv:1:10: service "s@" has no registry after the @`},
 		"no listener":  {route, "{service: s, match: {listeners: ['']}}", `kv:1:34: listener name is empty`},
-		"no include":   {route, "include: a\nservice: s", `kv:1:1: unknown key "include"` + routeKeys},
-		"no secret":    {route, "host_file: a\nservice: s", `kv:1:1: unknown key "host_file"` + routeKeys},
-		"a list":       {route, "- service: s", "kv:1:1: expected a map, found a list"},
-		"text":         {route, "hello", `kv:1:1: expected a map, found "hello"`},
-		"not YAML":     {route, "service: s\nmatch: *m\n", "kv:2: not valid YAML: unknown anchor 'm' referenced"},
-		"two":          {route, "service: s\n---\nservice: t", "kv:2:1: a second YAML document: a file holds one"},
-		"large":        {route, large, "kv: larger than 512KiB"},
-		"large too":    {service, large, "kv: larger than 512KiB"},
+		"no include":   {route, "include: a\nservice: s", `kv:1:1: unknown key "include"`},
+		"no secret":    {route, "host_file: a\nservice: s", `kv:1:1: unknown key "host_file"`},
+		"no body_file": {
+			route, "respond: {body_file: /etc/passwd}", "kv:1:22: an entry of a key-value store cannot name a file",
+		},
+		"no error_pages": {
+			route, "service: s\nerror_pages: {5xx: a}", "kv:2:20: an entry of a key-value store cannot name a file",
+		},
+		"a list":    {route, "- service: s", "kv:1:1: expected a map, found a list"},
+		"text":      {route, "hello", `kv:1:1: expected a map, found "hello"`},
+		"not YAML":  {route, "service: s\nmatch: *m\n", "kv:2: not valid YAML: unknown anchor 'm' referenced"},
+		"two":       {route, "service: s\n---\nservice: t", "kv:2:1: a second YAML document: a file holds one"},
+		"large":     {route, large, "kv: larger than 512KiB"},
+		"large too": {service, large, "kv: larger than 512KiB"},
 		"a service": {service, "balance: best\ntimeuot: 1s\nretry: {attempts: 99}", `kv:1:10: unknown balance ` +
 			`"best", expected one of least_request, round_robin
 kv:2:1: unknown key "timeuot", did you mean "timeout"?
@@ -104,9 +115,6 @@ kv:3:19: attempts must be from 0 to 10, found 99`},
 		})
 	}
 }
-
-// routeKeys ends the message about an unknown key of a route.
-const routeKeys = ", expected one of name, match, service, split, priority, strip_prefix, prepend_prefix, host"
 
 func routeErr(data string) error {
 	_, err := DecodeRoute("kv", "r", []byte(data))

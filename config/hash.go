@@ -46,11 +46,13 @@ func writeValue(w io.Writer, v reflect.Value) {
 	}
 }
 
-// writeStruct leaves out positions and what was not read from the file.
+// writeStruct leaves out positions and what was not read from the file, but for the
+// contents of other files.
 func writeStruct(w io.Writer, v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
-		if f.Type == reflect.TypeFor[Pos]() || f.Tag.Get("yaml") == "-" {
+		unread := f.Tag.Get("yaml") == "-" && f.Tag.Get("hash") != "true"
+		if f.Type == reflect.TypeFor[Pos]() || unread {
 			continue
 		}
 		fmt.Fprintf(w, "%s=", f.Name)

@@ -16,6 +16,8 @@ import (
 const (
 	maxFileSize   = 64 << 20
 	maxSecretSize = 1 << 20
+	// maxContentSize bounds what is kept in memory to be sent to clients.
+	maxContentSize = 1 << 20
 )
 
 // loader reads the files of one configuration into one tree.
@@ -183,6 +185,19 @@ func (l *loader) secret(pos Pos, path string) (string, bool) {
 		return "", false
 	}
 	return value, true
+}
+
+// content reads a file that the key at pos names and clients are sent.
+func (l *loader) content(pos Pos, path string) (string, bool) {
+	data, err := l.read(path, maxContentSize)
+	if err == nil && len(data) == 0 {
+		err = errors.New("the file is empty")
+	}
+	if err != nil {
+		l.problems.add(pos, "file %q: %v", path, err)
+		return "", false
+	}
+	return string(data), true
 }
 
 func readFile(path string, most int64) ([]byte, error) {

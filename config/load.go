@@ -53,7 +53,7 @@ func decodeConfig(root *node, l *loader) (*Config, *decoder) {
 		newDecoder(&problems{}).value(n, reflect.ValueOf(&cfg.Defaults).Elem(), "")
 	}
 	d := newDecoder(l.problems)
-	d.secret = l.secret
+	d.secret, d.file = l.secret, l.content
 	d.outer = []string{"include"}
 	d.startFrom(Service{Policy: cfg.Defaults.Policy})
 	for _, v := range elements() {

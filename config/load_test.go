@@ -43,12 +43,13 @@ func mustLoad(t testing.TB, content string, opts Options) *Config {
 func TestDefaults(t *testing.T) {
 	policy := Policy{
 		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
-		IdleTimeout: time.Minute, Retry: Retry{Attempts: 2},
+		IdleTimeout: time.Minute, Upgrades: []string{"websocket"}, TunnelIdleTimeout: time.Hour,
+		Retry: Retry{Attempts: 2},
 	}
 	want := &Config{
 		Listeners: []Listener{{
 			Name: "web", Address: ":8080", Protocol: "http",
-			HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
+			HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second, UnderscoreHeaders: "drop",
 		}},
 		Admin: Admin{Address: "127.0.0.1:9900"},
 		Log:   Log{Level: "info", Format: "auto"},
@@ -114,15 +115,24 @@ func dropPositions(cfg *Config) {
 }
 
 func wantFull() *Config {
-	policy := Policy{"round_robin", 2 * time.Second, 10 * time.Second, 20 * time.Second, time.Hour, Retry{1}}
+	policy := Policy{
+		Balance: "round_robin", ConnectTimeout: 2 * time.Second, Timeout: 10 * time.Second,
+		IdleTimeout: 20 * time.Second, TotalTimeout: time.Hour, Upgrades: []string{"websocket"},
+		TunnelIdleTimeout: time.Hour, Retry: Retry{1},
+	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0
+	orders.Upgrades = []string{"websocket", "tcp"}
+	orders.TunnelIdleTimeout, orders.TunnelDrain = 2*time.Hour, time.Minute
 	cart.TotalTimeout = 0
 	return &Config{
 		Listeners: []Listener{{
 			Name: "web", Address: ":8080", Protocol: "http", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 			MaxConnections: 1000, HeaderTimeout: 5 * time.Second, KeepaliveTimeout: time.Minute, MaxBodySize: 10 << 20,
+			MaxTunnels: 100, MaxConnectionsPerClient: 50, RequestID: true, Via: true, Forwarded: true,
+			UnderscoreHeaders: "keep", DeferAccept: true,
 		}},
+		Limits:    Limits{MaxConnections: 5000},
 		Admin:     Admin{"127.0.0.1:9901"},
 		Telemetry: Telemetry{":9902"},
 		Log:       Log{"debug", "json"},
@@ -197,10 +207,10 @@ func TestPositions(t *testing.T) {
 		want string
 	}{
 		{"listener", cfg.Listeners[0].Pos, "full.yaml:4:5"},
-		{"registry", cfg.Registries[0].Pos, "full.yaml:18:5"},
-		{"claim", cfg.Claims[1].Pos, "full.yaml:72:5"},
+		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
+		{"claim", cfg.Claims[1].Pos, "full.yaml:80:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:84:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:92:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/config"
@@ -172,18 +173,29 @@ func announced(list []watcher.Instance) []watcher.Instance {
 
 // An ejection of a listed endpoint lets the held ones in, its end puts them out.
 func TestHeldWhileEjected(t *testing.T) {
-	run(t, append(up("a", "b"), lost("h", 2)), func(b *bench) {
-		b.usable("a", "b")
+	synctest.Test(t, func(t *testing.T) {
+		// Without Run, which would probe.
+		b := &bench{t: t, Monitor: New(slog.New(slog.DiscardHandler), nil)}
+		b.adopt(build(nil, append(up("a", "b"), lost("h", 2))))
+		usable := func(want ...string) {
+			t.Helper()
+			b.refresh()
+			if got := usableIn(b.table.Clusters()[0]); !slices.Equal(got, want) {
+				t.Errorf("usable are %q, want %q", got, want)
+			}
+		}
+		b.advance(time.Second) // the clock begins at 1 ns
+		usable("a", "b")
 		b.fail("a")
-		b.usable("b", "h")
+		usable("b", "h")
 		b.advance(ejectionBase)
-		b.usable("a", "b")
+		usable("a", "b")
 		b.fail("a")
-		b.usable("b", "h")
+		usable("b", "h")
 		b.fail("h")
-		b.usable("b") // a held one is ejected like any other
+		usable("b") // a held one is ejected like any other
 		b.fail("b")
-		b.usable("a", "b", "h") // nothing else is left to try
+		usable("a", "b", "h") // nothing else is left to try
 	})
 }
 

@@ -23,6 +23,8 @@ type Downstream struct {
 	// Overhead is the time usher itself took for a request, the upstream's not
 	// counted.
 	Overhead *Histogram
+	// Upstream counts the connections to endpoints; it is shown with the rest.
+	Upstream *Upstream
 
 	reasons []string
 
@@ -31,15 +33,17 @@ type Downstream struct {
 	listeners map[string]*Listener
 	// past holds what forgotten series of routes that go on had counted.
 	past map[string]*routeTotals
+	// tunnels counts the upgraded connections by service.
+	tunnels map[string]int64
 }
 
 // newDownstream returns an empty Downstream; reasons are the words that
 // Sample.Reason indexes.
 func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
-		Overhead: NewHistogram(overheadBounds), reasons: reasons,
+		Overhead: NewHistogram(overheadBounds), Upstream: NewUpstream(), reasons: reasons,
 		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
-		past: map[string]*routeTotals{},
+		past: map[string]*routeTotals{}, tunnels: map[string]int64{},
 	}
 }
 
@@ -126,10 +130,11 @@ var (
 func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		descRequests, descDuration, descErrors, descReceived, descSent,
-		descInFlight, descConnections, descOpen, descOverhead,
+		descInFlight, descConnections, descOpen, descOverhead, descUpgraded,
 	} {
 		ch <- desc
 	}
+	d.Upstream.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -145,6 +150,8 @@ func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
 	for route, t := range totals {
 		t.collect(ch, route, d.reasons)
 	}
+	d.collectTunnels(ch)
+	d.Upstream.Collect(ch)
 	collectHistogram(ch, descOverhead, d.Overhead)
 }
 

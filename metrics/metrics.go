@@ -43,6 +43,9 @@ func (s *Set) Handler() http.Handler {
 	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
 }
 
+// Register adds the series of a collector that keeps its own figures.
+func (s *Set) Register(c prometheus.Collector) { s.registry.MustRegister(c) }
+
 // Gatherer gives the metrics to tests and other exporters.
 func (s *Set) Gatherer() prometheus.Gatherer { return s.registry }
 

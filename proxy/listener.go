@@ -27,6 +27,8 @@ type listener struct {
 	config config.Listener
 	tcp    *net.TCPListener
 	log    *slog.Logger
+	// gate counts the connections of the socket, over all its servers.
+	gate   *core.Gate
 	server atomic.Pointer[http1.Server]
 	// handing is held for reading while a connection is handed to the server, so that
 	// none reaches one that was replaced.
@@ -69,15 +71,37 @@ func setKeepAlive(_, _ string, raw syscall.RawConn) error {
 
 // newServer makes the server of a listener's settings.
 func (p *Proxy) newServer(c config.Listener, l *listener) server {
-	s := http1.NewServer(p.core, core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name)), p.log)
+	if l.gate == nil {
+		l.gate = core.NewGate(p.limits)
+	}
+	s := http1.NewServer(p.core, core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate), p.log)
 	if p.draining {
 		s.Drain()
 	}
 	return s
 }
 
+// deferAccept says whether the kernel keeps connections until their clients have said
+// something. One that takes longer than a head may take is handed over nevertheless.
+func (l *listener) deferAccept(c config.Listener) {
+	seconds := 0
+	if c.DeferAccept {
+		seconds = max(1, int(c.HeaderTimeout/time.Second))
+	}
+	raw, err := l.tcp.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds)
+		})
+	}
+	if err != nil {
+		l.log.Warn("cannot set defer_accept", "listener", c.Name, "err", err)
+	}
+}
+
 // start begins to accept.
 func (l *listener) start(s server) {
+	l.deferAccept(l.config)
 	l.server.Store(s)
 	go func() {
 		defer close(l.done)
@@ -90,6 +114,7 @@ func (l *listener) start(s server) {
 func (l *listener) replace(c config.Listener, s server) (old server) {
 	l.handing.Lock()
 	defer l.handing.Unlock()
+	l.deferAccept(c)
 	l.config = c
 	return l.server.Swap(s)
 }

@@ -23,6 +23,7 @@ type Proxy struct {
 	core    *core.Core
 	pools   *upstream.Pools
 	metrics *metrics.Downstream
+	limits  *core.Limits
 	log     *slog.Logger
 
 	cancel context.CancelFunc
@@ -43,10 +44,12 @@ type Proxy struct {
 func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *Proxy {
 	sweeper := wire.NewSweeper()
 	pools := upstream.NewPools(sweeper)
+	pools.Report(log, m.Upstream)
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Proxy{
 		core: core.New(sweeper, pools, health, m), pools: pools, metrics: m, log: log,
-		ctx: ctx, cancel: cancel,
+		limits: core.NewLimits(maxConnections(config.Limits{})),
+		ctx:    ctx, cancel: cancel,
 		listeners: map[string]*listener{}, retired: map[server]bool{},
 	}
 	var err error

@@ -88,10 +88,10 @@ func (r *rule) unserved() string {
 	switch {
 	case r.port > 0:
 		return reason + "a TCP port"
-	case r.proto != "":
+	case r.redirect != nil && r.proto != "tcp":
+		return "" // nobody connects to the instance
+	case r.proto != "" && r.proto != "https":
 		return reason + "proto=" + r.proto
-	case r.redirect != nil:
-		return reason + "redirect=" + strconv.Itoa(r.redirect.code) + "," + r.redirect.url
 	case r.proxyProtocol:
 		return reason + "pxyproto=true"
 	default:

@@ -203,15 +203,13 @@ func TestParseRuleRefuses(t *testing.T) {
 // costs the rule alone. Nothing older stands in for it.
 func TestNotServedYet(t *testing.T) {
 	for option, reason := range map[string]string{
-		"shop.com/ proto=https":                    "proto=https",
-		"shop.com/ proto=https tlsskipverify=true": "proto=https",
-		"shop.com/ proto=tcp":                      "proto=tcp",
-		"shop.com/ proto=grpc":                     "proto=grpc",
-		"shop.com/ proto=grpcs grpcservername=x":   "proto=grpcs",
-		"shop.com/ pxyproto=true":                  "pxyproto=true",
-		"shop.com/ redirect=301,https://x$path":    "redirect=301,https://x$path",
-		":3306 proto=tcp":                          "a TCP port",
-		":3306":                                    "a TCP port",
+		"shop.com/ proto=tcp":                             "proto=tcp",
+		"shop.com/ proto=grpc":                            "proto=grpc",
+		"shop.com/ proto=grpcs grpcservername=x":          "proto=grpcs",
+		"shop.com/ pxyproto=true":                         "pxyproto=true",
+		"shop.com/ redirect=301,https://x$path proto=tcp": "proto=tcp",
+		":3306 proto=tcp":                                 "a TCP port",
+		":3306":                                           "a TCP port",
 	} {
 		rules := rulesOf()
 		first := Build(announce("shop.com/", "other.com/"), rules, nil)

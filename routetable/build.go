@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"usher/config"
 	"usher/watcher"
 )
 
@@ -304,10 +305,14 @@ func (b *builder) rebuildConfigured() {
 func (b *builder) buildWhole(name string) {
 	bare, _, _ := strings.Cut(name, "@")
 	c := &Cluster{Name: name, Services: []string{bare}}
+	settings := b.table.rules.policy(name)
 	for _, s := range b.table.catalog.Find(name) {
 		a := b.services.Get(s.String())
+		rules := a.firstRules()
 		for i := range s.Instances {
-			c.Endpoints = append(c.Endpoints, a.endpoint(i, s.Instances[i].Weight, 0))
+			e := a.endpoint(i, s.Instances[i].Weight, 0)
+			e.spokenTo(&settings, rules[i])
+			c.Endpoints = append(c.Endpoints, e)
 		}
 	}
 	old := b.whole.Get(name)
@@ -345,9 +350,14 @@ func (b *builder) fromTemplate(i int) *Route {
 	}
 	r := *template
 	var sum float64
-	for _, a := range armsOf(b.table.rules.configs[i]) {
+	c := b.table.rules.configs[i]
+	if r.Answers() {
+		r.Arms = []Arm{newArm(b.table.rules.nowhere, 1, &config.Override{})}
+		return &r
+	}
+	for _, a := range armsOf(c) {
 		sum += a.Weight
-		r.Arms = append(r.Arms, Arm{b.whole.Get(a.Service), a.Weight})
+		r.Arms = append(r.Arms, newArm(b.whole.Get(a.Service), a.Weight, &c.Override))
 		r.Sums = append(r.Sums, sum)
 	}
 	return &r

@@ -22,6 +22,9 @@ type Cluster struct {
 	Picker Picker
 	// Restricted says that an endpoint has an Access.
 	Restricted bool
+	// Answers says that a request may be answered without an endpoint being asked: one of
+	// them has a Redirect, or the cluster stands for those of a route that answers.
+	Answers bool
 
 	// Attachment is the data plane's: what it resolved for the cluster. It sets it
 	// once, before it publishes the first table with the cluster; it is nil in tables
@@ -80,6 +83,17 @@ func (v *View) scale(weights []float64, largest float64) {
 		v.Sums[i] = sum
 	}
 }
+
+// nowhere returns the cluster of routes that answer by themselves: it has no endpoint.
+// It is in no table's list.
+func nowhere(policy config.Policy) *Cluster {
+	return &Cluster{Name: noRoute, Services: []string{noRoute}, Policy: policy, Picker: noPicker{}, Answers: true}
+}
+
+// noPicker finds no endpoint.
+type noPicker struct{}
+
+func (noPicker) Pick(*View, *PickInfo) (int, error) { return -1, ErrNoEndpoint }
 
 // View returns the view in use; it is never nil.
 func (c *Cluster) View() *View {

@@ -138,7 +138,8 @@ func randomInput(d draw) (*watcher.Catalog, *Rules) {
 // randomOptions are the options of a rule, good or not.
 func randomOptions(d draw) string {
 	return oneOf(d, "", "", " weight=0.3", " strip=/x", " listener=web", " weight=x", " foo=bar",
-		" allow=ip:10.0.0.0/8", " allow=x", " proto=https", " matcher=glob", " matcher=iprefix")
+		" allow=ip:10.0.0.0/8", " allow=x",
+		" redirect=301,https://x$path", " proto=https", " matcher=glob", " matcher=iprefix")
 }
 
 // randomOverrides are those of none to two registries.

@@ -1,6 +1,8 @@
 package routetable
 
 import (
+	"bytes"
+	"regexp"
 	"sync/atomic"
 
 	"usher/watcher"
@@ -27,8 +29,16 @@ type Endpoint struct {
 	Held *watcher.Hold
 	// Rewrite belongs to the instance that announced it; nil: the route's.
 	Rewrite *Rewrite
+	// Redirect answers the client in the endpoint's place; nil: it does not.
+	Redirect *Redirect
 	// Access says who may be served; nil: everybody.
 	Access *Access
+	// TLS is how it is spoken to; nil: plainly. It differs between the routes of an
+	// instance that announces them so.
+	TLS *TLS
+	// MaxConnections bounds the connections to it, 0 for no bound; MaxPending the requests
+	// that may wait for one when all are in use.
+	MaxConnections, MaxPending int
 	// State outlives the table.
 	State *State
 }
@@ -55,6 +65,10 @@ type Rewrite struct {
 	// Strip is taken from the front of the path where it is there, Prepend put in
 	// front after that.
 	Strip, Prepend string
+	// Pattern is looked for in the path, and To takes the place of each match ($1 is what
+	// a group found); instead of Strip and Prepend. Nil: nothing is.
+	Pattern *regexp.Regexp
+	To      string
 	// Host replaces the Host field; empty: it stays. HostIsAddress takes the
 	// endpoint's address for it.
 	Host          string
@@ -64,6 +78,9 @@ type Rewrite struct {
 // Target appends the rewritten form of target (origin form: path and query) to
 // dst and returns it. A path that is left empty becomes "/".
 func (r *Rewrite) Target(dst, target []byte) []byte {
+	if r.Pattern != nil {
+		return r.replace(dst, target)
+	}
 	rest := target
 	if r.Strips(target) {
 		rest = rest[len(r.Strip):]
@@ -75,6 +92,19 @@ func (r *Rewrite) Target(dst, target []byte) []byte {
 		rest = rest[1:]
 	}
 	return append(dst, rest...)
+}
+
+// replace is Target for a Pattern. It allocates.
+func (r *Rewrite) replace(dst, target []byte) []byte {
+	path, query := target, []byte(nil)
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		path, query = target[:i], target[i:]
+	}
+	path = r.Pattern.ReplaceAll(path, []byte(r.To))
+	if len(path) == 0 || path[0] != '/' {
+		dst = append(dst, '/')
+	}
+	return append(append(dst, path...), query...)
 }
 
 // Strips says whether target begins with what is stripped.

@@ -41,7 +41,7 @@ func TestFabio(t *testing.T) {
 		},
 		"proto": {
 			{one("a.com/ proto=http"), "a.com/", "a.com/: s/i 1 /"},
-			{one("a.com/ proto=https"), "a.com/", "not served yet: proto=https"},
+			{one("a.com/ proto=https"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=tcp"), "a.com/", "not served yet: proto=tcp"},
 			{one("a.com/ proto=grpc"), "a.com/", "not served yet: proto=grpc"},
 			{one("a.com/ proto=grpcs"), "a.com/", "not served yet: proto=grpcs"},
@@ -72,9 +72,19 @@ func TestFabio(t *testing.T) {
 		"redirect": {
 			{
 				one("a.com/ redirect=301,https://b.com$path"),
-				"a.com/",
-				"not served yet: redirect=301,https://b.com$path",
+				"a.com/x?y=z",
+				"a.com/: s/i 1 /x?y=z 301 https://b.com/x?y=z",
 			},
+			{one("a.com/ redirect=301,https://b.com/$path"), "a.com/x", "a.com/: s/i 1 /x 301 https://b.com/x"},
+			{one("a.com/ redirect=301,https://b.com"), "a.com/x?y=z", "a.com/: s/i 1 /x?y=z 301 https://b.com/"},
+			{one("a.com/ redirect=302,https://b.com/?a=$path"), "a.com/x", "a.com/: s/i 1 /x 302 https://b.com/?a=/x"},
+			{one("*/ redirect=307,https://$host$path"), "a.com:81/x", "*/: s/i 1 /x 307 https://a.com/x"},
+			{
+				one("a.com/a strip=/a prepend=/b redirect=308,https://b.com/c$path"),
+				"a.com/a/x",
+				"a.com/a: s/i 1 /b/x 308 https://b.com/c/b/x",
+			},
+			{one("a.com/ proto=https redirect=301,https://b.com/$x"), "a.com/", "a.com/: s/i 1 / 301 https://b.com/$x"},
 			{
 				one("a.com/ redirect=200,https://b.com"),
 				"a.com/",
@@ -197,6 +207,10 @@ func outcome(table *Table, q *Request) string {
 		part := fmt.Sprintf("%s/%s %.3g %s", e.Service.Service, e.ID, e.Weight/sum, rewrite.Target(nil, q.Path))
 		if rewrite.Host != "" {
 			part += " host=" + rewrite.Host
+		}
+		if e.Redirect != nil {
+			asked := Asked{Scheme: "http", Host: q.Host, HostPort: q.HostPort, Target: q.Path}
+			part += fmt.Sprintf(" %d %s", e.Redirect.Code, e.Redirect.AppendLocation(nil, &asked))
 		}
 		parts = append(parts, strings.TrimSpace(part+" "+e.Access.String()))
 	}

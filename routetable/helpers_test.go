@@ -141,8 +141,13 @@ func dump(t *Table) string {
 			r.ID, r.Source, r.Owner, r.Hosts, r.PathType, r.Path,
 			r.Listeners, r.Methods, r.Headers, r.Priority, dumpRewrite(r.Rewrite))
 		for i, a := range r.Arms {
-			fmt.Fprintf(&b, "  arm %d cluster=%s weight=%g\n", i, a.Cluster.Name, a.Weight)
+			own := ""
+			if a.Policy != &a.Cluster.Policy {
+				own = fmt.Sprintf(" policy=%v", *a.Policy)
+			}
+			fmt.Fprintf(&b, "  arm %d cluster=%s weight=%g%s\n", i, a.Cluster.Name, a.Weight, own)
 		}
+		dumpFilters(&b, r)
 	}
 	for _, c := range t.Clusters() {
 		fmt.Fprintf(&b, "cluster %s services=%q balance=%s%s\n",
@@ -150,7 +155,7 @@ func dump(t *Table) string {
 		for _, e := range c.Endpoints {
 			fmt.Fprintf(&b, "  %s %s %s#%d %s weight=%.4f rewrite=%s%s\n",
 				e.ID, e.Address, e.Service, e.ServiceIndex, e.Status, e.Weight, dumpRewrite(e.Rewrite),
-				dumpAccess(e.Access))
+				dumpAccess(e.Access)+dumpRedirect(e.Redirect))
 		}
 	}
 	for _, r := range t.Refused() {
@@ -172,6 +177,37 @@ func dump(t *Table) string {
 	return b.String()
 }
 
+// dumpFilters writes what a route does beside forwarding, if it does anything.
+func dumpFilters(b *bytes.Buffer, r *Route) {
+	for _, p := range r.Patterns {
+		fmt.Fprintf(b, "  header %s matches %s\n", p.Name, p.Expr)
+	}
+	for _, p := range r.Query {
+		fmt.Fprintf(b, "  query %s=%s\n", p.Name, p.Value)
+	}
+	if r.Redirect != nil {
+		fmt.Fprintf(b, "  redirect %s\n", dumpRedirect(r.Redirect))
+	}
+	if r.Respond != nil {
+		fmt.Fprintf(b, "  respond %d %q %q\n", r.Respond.Status, r.Respond.Fields, r.Respond.Body)
+	}
+	for _, e := range []*Edits{r.RequestEdits, r.ResponseEdits} {
+		if e != nil {
+			fmt.Fprintf(b, "  edits drop=%q fields=%v\n", e.Drop, e.Fields)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Pages)) {
+		fmt.Fprintf(b, "  page %s %s %q\n", key, r.Pages[key].Type, r.Pages[key].Body)
+	}
+}
+
+func dumpRedirect(r *Redirect) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf(" redirect=%d,%v,query=%t,%s", r.Code, r.to, r.query, dumpRewrite(r.rewrite))
+}
+
 func dumpAccess(a *Access) string {
 	if a == nil {
 		return ""
@@ -187,6 +223,9 @@ func dumpRewrite(r *Rewrite) string {
 	v.Set("strip", r.Strip)
 	v.Set("prepend", r.Prepend)
 	v.Set("host", r.Host)
+	if r.Pattern != nil {
+		v.Set("pattern", r.Pattern.String()+" "+r.To)
+	}
 	if r.HostIsAddress {
 		v.Set("host", "dst")
 	}

@@ -13,8 +13,12 @@ type Request struct {
 	// Path is the decoded path, without the query.
 	Path   []byte
 	Method []byte
+	// Target is path and query as they were sent: conditions on the query look at it.
+	Target []byte
 	// Header returns the first value of a field, nil when it is not there.
 	Header func(name string) []byte
+	// Skip are routes that do not take the request; nil: none.
+	Skip []*Route
 }
 
 // Match returns the route of a request, nil when there is none.

@@ -3,7 +3,6 @@ package routetable
 import (
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +82,7 @@ func (r *rule) parseRedirect(value string) error {
 	if err != nil || len(code) != 3 || n < 300 || n > 399 {
 		return fmt.Errorf("redirect=%q does not begin with a code from 300 to 399", value)
 	}
-	if _, err := url.Parse(target); err != nil || target == "" || !printable(target) {
+	if !validTarget(target) {
 		return fmt.Errorf("redirect=%q names no URL", value)
 	}
 	r.redirect = &redirect{n, target}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/config"
 	"usher/watcher"
@@ -24,7 +26,7 @@ func referenceMatch(routes []*Route, q *Request) *Route {
 	var best *Route
 	var bestRank []int
 	for _, r := range routes {
-		if !r.accepts(q) || !referencePath(r, string(q.Path)) {
+		if !r.accepts(q) || !referenceQuery(r, string(q.Target)) || !referencePath(r, string(q.Path)) {
 			continue
 		}
 		for _, h := range r.Hosts {
@@ -94,6 +96,18 @@ func referencePath(r *Route, path string) bool {
 	default:
 		return regexp.MustCompile(`\A(?:` + r.Path + `)`).MatchString(path)
 	}
+}
+
+// referenceQuery says whether the query has what the route asks for.
+func referenceQuery(r *Route, target string) bool {
+	_, query, _ := strings.Cut(target, "?")
+	values, err := url.ParseQuery(query)
+	for _, p := range r.Query {
+		if err != nil || !values.Has(p.Name) || p.Value != "" && !slices.Contains(values[p.Name], p.Value) {
+			return false
+		}
+	}
+	return true
 }
 
 // pathRank orders the routes of a host that take a path.
@@ -175,7 +189,24 @@ func randomRoute(d draw, i int) config.Route {
 	if d(6) == 0 {
 		m.Headers = map[string]string{"X-A": oneOf(d, "1", "2")}
 	}
-	return config.Route{Name: fmt.Sprintf("r%d", i), Service: "s", Match: m, Priority: oneOf(d, 0, 0, 0, 1, -1)}
+	if d(6) == 0 {
+		m.HeadersRegex = map[string]string{"X-A": oneOf(d, "1", "[12]", "^$")}
+	}
+	if d(6) == 0 {
+		m.Query = map[string]string{oneOf(d, "q", "r"): oneOf(d, "", "1", "2")}
+	}
+	r := config.Route{Name: fmt.Sprintf("r%d", i), Service: "s", Match: m, Priority: oneOf(d, 0, 0, 0, 1, -1)}
+	switch d(12) {
+	case 0:
+		r.Service, r.Redirect = "", &config.Redirect{Code: 301, To: "https://$host$path"}
+	case 1:
+		r.Service, r.Respond = "", &config.Respond{Status: 200}
+	case 2:
+		r.Timeout = new(time.Duration(1 + d(2)))
+	case 3:
+		r.ResponseHeaders.Remove = []string{oneOf(d, "A", "B")}
+	}
+	return r
 }
 
 func randomTable(d draw) *Table {
@@ -201,6 +232,7 @@ func randomRequest(d draw) *Request {
 	if d(3) == 0 {
 		q = withHeader(q, "X-A", oneOf(d, "1", "2"))
 	}
+	q.Target = append(slices.Clone(q.Path), oneOf(d, "", "?q=1", "?q=2&q=1", "?r", "?r=1&q=2")...)
 	return q
 }
 

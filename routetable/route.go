@@ -61,12 +61,21 @@ type Route struct {
 	Listeners []string
 	Methods   []string
 	Headers   []Header
+	Patterns  []Pattern
+	Query     []Param
 	Priority  int
 
 	// Arms are where its requests go, at least one; Sums are the running sums of
 	// their weights, nil when there is one arm.
 	Arms []Arm
 	Sums []float64
+	// Redirect or Respond answers the requests, which then go nowhere; nil: they do not.
+	Redirect *Redirect
+	Respond  *Respond
+	// RequestEdits and ResponseEdits change the heads on their way; nil: they do not.
+	RequestEdits, ResponseEdits *Edits
+	// Pages go before those of the table.
+	Pages Pages
 	// Rewrite is the rule's own; an endpoint's goes before it. Nil: none.
 	Rewrite *Rewrite
 
@@ -84,7 +93,23 @@ type Header struct{ Name, Value string }
 type Arm struct {
 	Cluster *Cluster
 	Weight  float64
+	// Policy is that of the cluster with the route's own settings in their place; never
+	// nil.
+	Policy *config.Policy
 }
+
+// newArm makes an arm of a route whose own settings these are.
+func newArm(c *Cluster, weight float64, own *config.Override) Arm {
+	a := Arm{c, weight, &c.Policy}
+	if *own != (config.Override{}) {
+		merged := own.Over(c.Policy)
+		a.Policy = &merged
+	}
+	return a
+}
+
+// Answers says whether the route answers by itself; its only arm is empty then.
+func (r *Route) Answers() bool { return r.Redirect != nil || r.Respond != nil }
 
 // Arm returns the index of the arm that r, in [0, 1), falls on.
 func (r *Route) Arm(at float64) int {
@@ -136,7 +161,18 @@ func (r *Route) accepts(q *Request) bool {
 			return false
 		}
 	}
-	return true
+	for i := range r.Patterns {
+		value := q.Header(r.Patterns[i].Name)
+		if value == nil || !r.Patterns[i].Expr.Match(value) {
+			return false
+		}
+	}
+	for i := range r.Query {
+		if !r.Query[i].holds(q.Target) {
+			return false
+		}
+	}
+	return len(q.Skip) == 0 || !slices.Contains(q.Skip, r)
 }
 
 func containsBytes(list []string, b []byte) bool {
@@ -151,7 +187,7 @@ func containsBytes(list []string, b []byte) bool {
 // predicates counts the conditions beside host and path: of two routes that match
 // equally well the one with more of them goes first.
 func (r *Route) predicates() int {
-	n := len(r.Headers)
+	n := len(r.Headers) + len(r.Patterns) + len(r.Query)
 	if len(r.Methods) > 0 {
 		n++
 	}

@@ -29,6 +29,10 @@ type ruleSet struct {
 	routes    []*Route
 	refused   []Refusal
 	conflicts []Conflict
+	// pages are the configuration's error pages, nowhere is where the requests of routes
+	// go that answer by themselves.
+	pages   Pages
+	nowhere *Cluster
 	// ids are the IDs of the routes, and where the rule of each stands.
 	ids map[string]string
 	// holds are the plain matches of the routes; they hide the same ones announced.
@@ -46,7 +50,8 @@ func compileRules(rules *Rules, overrides []*watcher.Overrides) *ruleSet {
 	s := &ruleSet{
 		Rules: rules, overrides: overrides, reserved: compileClaims(rules.Claims),
 		services: map[string]config.Service{}, ids: map[string]string{noRoute: ""},
-		holds: map[string][]hold{}, named: map[string][]int{},
+		holds: map[string][]hold{}, named: map[string][]int{}, pages: compilePages(rules.ErrorPages),
+		nowhere: nowhere(rules.Defaults),
 	}
 	for i := range rules.Routes {
 		c := &rules.Routes[i]
@@ -65,7 +70,7 @@ func newTemplate(c *config.Route, source Source) *Route {
 		Source: source, Owner: c.Pos.String(),
 		Hosts: hostsOf(c.Match), Path: cmp.Or(c.Match.Path, "/"), PathType: pathType(c.Match.PathType),
 		Listeners: c.Match.Listeners, Methods: c.Match.Methods, Headers: headersOf(c.Match),
-		Priority: c.Priority, Rewrite: rewriteOf(c),
+		Priority: c.Priority,
 	}
 }
 
@@ -84,7 +89,10 @@ func (s *ruleSet) override(o *watcher.Overrides) {
 			s.conflicts = append(s.conflicts, Conflict{Match: "route " + c.Name, Winner: holder, Loser: r.Owner})
 			continue
 		}
-		if s.yield(r); len(r.Hosts) > 0 {
+		if plain(c) {
+			s.yield(r)
+		}
+		if len(r.Hosts) > 0 {
 			s.compile(c, r, by)
 		}
 	}
@@ -98,9 +106,6 @@ func (s *ruleSet) override(o *watcher.Overrides) {
 // yield takes from a plain route of an override the hosts under which another holds
 // the same match.
 func (s *ruleSet) yield(r *Route) {
-	if !r.plain() {
-		return
-	}
 	hosts := r.Hosts
 	r.Hosts = nil
 	for _, h := range hosts {
@@ -119,11 +124,14 @@ func (s *ruleSet) compile(c *config.Route, r *Route, by watcher.Key) {
 	s.configs, s.routes = append(s.configs, c), append(s.routes, nil)
 	r.ID = s.uniqueID(c.Name, r.Owner)
 	var err error
-	if r.pattern, err = compilePath(r.PathType, r.Path); err != nil {
+	if r.pattern, err = compilePath(r.PathType, r.Path); err == nil {
+		err = r.compileFilters(c)
+	}
+	if err != nil {
 		s.refused = append(s.refused, Refusal{Service: by, Where: r.Owner, Reason: err.Error()})
 		return
 	}
-	if len(armsOf(c)) == 0 {
+	if len(armsOf(c)) == 0 && !r.Answers() {
 		s.refused = append(s.refused, Refusal{Service: by, Where: r.Owner, Reason: "no part of the split has a weight"})
 		return
 	}
@@ -133,7 +141,7 @@ func (s *ruleSet) compile(c *config.Route, r *Route, by watcher.Key) {
 			s.named[arm.Service] = append(s.named[arm.Service], at)
 		}
 	}
-	if r.plain() {
+	if plain(c) {
 		for _, h := range r.Hosts {
 			match := matchOf(h, r.Path, r.PathType)
 			s.holds[match] = append(s.holds[match], hold{r.Owner, r.Listeners})
@@ -155,9 +163,11 @@ func (s *ruleSet) uniqueID(id, owner string) string {
 }
 
 // plain says whether a route takes all requests of its source, as an announced one
-// does.
-func (r *Route) plain() bool {
-	return r.PathType != Exact && r.PathType != Regex && len(r.Methods) == 0 && len(r.Headers) == 0
+// does. A redirect leaves some to others: those that are where it leads.
+func plain(c *config.Route) bool {
+	m, t := &c.Match, pathType(c.Match.PathType)
+	return t != Exact && t != Regex && len(m.Methods)+len(m.Headers)+len(m.HeadersRegex)+len(m.Query) == 0 &&
+		c.Redirect == nil
 }
 
 // hold is a plain match that a rule has on some listeners; none: all.
@@ -204,10 +214,13 @@ func differing[V any](a, b map[string]V) map[string]bool {
 }
 
 // affects says whether the change makes another thing of a source. The settings of a
-// shared one are those of its first service.
+// shared one are those of its first service, but for how each endpoint is spoken to.
 func (c *ruleChange) affects(key string, s *source) bool {
-	return c.ids[key] || c.holds[s.match] || s.cluster != nil && c.services[s.cluster.Services[0]]
+	return c.ids[key] || c.holds[s.match] || s.cluster != nil && slices.ContainsFunc(s.cluster.Services, c.changes)
 }
+
+// changes says whether the settings of a service differ.
+func (c *ruleChange) changes(service string) bool { return c.services[service] }
 
 // policy is that of a service, or of one given as name@registry: its own or the
 // default one. A way of balancing that is unknown is the default one, too.
@@ -243,11 +256,4 @@ func hostsOf(m config.Match) []string {
 		}
 	}
 	return hosts
-}
-
-func rewriteOf(c *config.Route) *Rewrite {
-	if c.StripPrefix == "" && c.PrependPrefix == "" && c.Host == "" {
-		return nil
-	}
-	return &Rewrite{Strip: c.StripPrefix, Prepend: c.PrependPrefix, Host: c.Host}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"usher/config"
 	"usher/watcher"
 )
 
@@ -56,7 +57,7 @@ func (b *builder) buildSource(key string, claimants []string, before *source) *s
 	s.route = &Route{
 		ID: b.announcedID(key), Source: Source(first.origin), Owner: first.name(),
 		Hosts: []string{first.rule.host}, Path: first.rule.path, PathType: first.rule.pathType,
-		Listeners: first.rule.listeners, Arms: []Arm{{s.cluster, 1}},
+		Listeners: first.rule.listeners, Arms: []Arm{newArm(s.cluster, 1, &config.Override{})},
 	}
 	// The path of an announced glob is made of literals and stars: it compiles.
 	s.route.pattern, _ = compilePath(s.route.PathType, s.route.Path)
@@ -193,10 +194,18 @@ func (b *builder) sharedCluster(
 	}
 	c := &Cluster{Name: sharedPrefix + key, Services: services, Endpoints: make([]*Endpoint, 0, len(offers))}
 	weights := shares(offers)
+	var settings config.Policy
 	for i, o := range offers {
 		e := o.by.endpoint(o.instance, weights[i], slices.Index(services, o.by.service.Service))
 		e.Rewrite, e.Access = o.rule.rewrite, access[o.by]
+		if i == 0 || offers[i-1].by != o.by {
+			settings = b.table.rules.policy(o.by.service.Service)
+		}
+		e.spokenTo(&settings, &o.rule)
 		c.Restricted = c.Restricted || e.Access != nil
+		if r := o.rule.redirect; r != nil {
+			e.Redirect, c.Answers = announcedRedirect(r.code, r.url, e.Rewrite), true
+		}
 		c.Endpoints = append(c.Endpoints, e)
 	}
 	var old *Cluster

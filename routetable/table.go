@@ -200,6 +200,8 @@ type Rules struct {
 	Defaults config.Policy
 	// Claims reserve hosts and paths for services.
 	Claims []config.Claim
+	// ErrorPages are the bodies of usher's own answers, where a route has none.
+	ErrorPages map[string]config.Content
 	// ExclusiveRoutes gives a source to one of the services that announce it; without it
 	// they share it.
 	ExclusiveRoutes bool

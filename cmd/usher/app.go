@@ -78,6 +78,8 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		published: make(chan struct{}, 1), present: map[string]*presence{},
 	}
 	a.config.Store(cfg)
+	set.Register(a.proxy)
+	a.proxy.Limit(cfg.Limits)
 	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
 	a.telemetry = admin.NewServer(admin.Handler(a, nil, set.Handler()))
 	return a
@@ -196,7 +198,7 @@ func (a *app) rulesOf(cfg *config.Config) *routetable.Rules {
 		a.rulesFrom = cfg
 		a.rules = &routetable.Rules{
 			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
-			Claims: cfg.Claims, ExclusiveRoutes: !cfg.SharedRoutes,
+			Claims: cfg.Claims, ExclusiveRoutes: !cfg.SharedRoutes, ErrorPages: cfg.ErrorPages,
 		}
 	}
 	return a.rules
@@ -274,6 +276,7 @@ func (a *app) apply(cfg *config.Config) error {
 		a.log.Warn("log.format changes at the next start", "now", old)
 	}
 	a.log.setLevel(cfg.Log)
+	a.proxy.Limit(cfg.Limits)
 	a.config.Store(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	a.manager.Touch()

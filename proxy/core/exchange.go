@@ -54,11 +54,17 @@ type Exchange struct {
 	endpoint int
 	held     bool
 	pick     routetable.PickInfo
-	lastErr  *upstream.Error
-	query    routetable.Request
+	// passed is how many of the picks were no tries: all connections were in use.
+	passed  int
+	lastErr *upstream.Error
+	query   routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
 	said [][]byte
+	// usedScheme is what $scheme stands for; own is the answer of a route that sends no
+	// request anywhere.
+	usedScheme string
+	own        Own
 
 	attempt Attempt
 	scratch scratch
@@ -82,6 +88,9 @@ func (f *Field) AppendTo(dst []byte) []byte {
 // scratch holds the buffers an exchange builds its strings in.
 type scratch struct {
 	hostPort, path, target, host, forwarded, said []byte
+	// client is what $client_ip stands for, fields holds values with variables, own the
+	// fields of Own.
+	client, fields, own []byte
 }
 
 // Attempt is one try at one endpoint. It is valid until the next call of Next.
@@ -104,29 +113,38 @@ func (x *Exchange) Reset() {
 	x.Received, x.Sent, x.Upstream = 0, 0, 0
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
-	x.arm, x.endpoint, x.held = 0, -1, false
+	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
 	x.Replayable = false
+	x.query.Skip = nil
 	x.pick.Reset()
 }
 
 // Begin loads the table and matches the request. Any Reason but None is the
-// answer.
+// answer; Answered stands for Own.
 func (c *Core) Begin(x *Exchange) Reason {
 	x.table = c.table.Load()
 	if x.Flags&wire.HasLoop != 0 && c.looped(x) {
 		return Loop
 	}
 	x.fillQuery()
-	x.route = x.table.Match(&x.query)
-	if x.route == nil {
-		return NoRoute
+	for {
+		x.route = x.table.Match(&x.query)
+		if x.route == nil {
+			return NoRoute
+		}
+		if len(x.route.Arms) > 1 {
+			x.arm = x.route.Arm(rand.Float64())
+		}
+		arm := &x.route.Arms[x.arm]
+		x.cluster, x.policy = arm.Cluster, arm.Policy
+		if !x.cluster.Answers {
+			return None
+		}
+		if yes, reason := x.takes(); yes {
+			return reason
+		}
+		x.query.Skip = append(x.query.Skip, x.route)
 	}
-	if len(x.route.Arms) > 1 {
-		x.arm = x.route.Arm(rand.Float64())
-	}
-	x.cluster = x.route.Arms[x.arm].Cluster
-	x.policy = &x.cluster.Policy
-	return None
 }
 
 // looped says whether this process has forwarded the request before (RFC 8586
@@ -153,6 +171,7 @@ func (x *Exchange) fillQuery() {
 	}
 	q.Host, q.Port = wire.SplitHost(q.HostPort)
 	q.Host = bytes.TrimSuffix(q.Host, []byte("."))
+	q.Target = x.Target
 	q.Path = wire.Path(x.Target)
 	if x.Flags&wire.HasEscapes != 0 {
 		x.scratch.path = wire.Unescape(x.scratch.path[:0], q.Path)
@@ -180,11 +199,11 @@ func appendLower(dst, b []byte) []byte {
 }
 
 // Next picks an endpoint for the next try and acquires it. Any Reason but None is
-// the answer instead: nothing was sent then, and no other endpoint is asked who would
-// have let the client in.
+// the answer instead, Answered standing for Own: nothing was sent then, and no other
+// endpoint is asked who would have let the client in.
 func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	first := x.pick.Attempts() == 0
-	i, err := x.cluster.Picker.Pick(x.cluster.View(), &x.pick)
+	i, err := x.choose()
 	fresh := false
 	if err != nil {
 		if !x.sameAgain() {
@@ -200,6 +219,10 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 			return nil, reason
 		}
 	}
+	if e.Redirect != nil {
+		x.redirect(e.Redirect)
+		return nil, Answered
+	}
 	if first {
 		c.prepare(x)
 	}
@@ -210,6 +233,32 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		Target: x.rewrite(e), Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
 	}
 	return &x.attempt, None
+}
+
+// choose picks the endpoint of the next try. After one whose connections are all in use
+// others of which that can be said are passed over.
+func (x *Exchange) choose() (int, error) {
+	for {
+		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
+		if err != nil || !x.refused() || !poolsOf(x.cluster)[i].Full() {
+			return i, err
+		}
+		if !x.passOver(i) {
+			return i, routetable.ErrNoEndpoint
+		}
+	}
+}
+
+// refused says whether the last try ended for want of a connection.
+func (x *Exchange) refused() bool { return x.lastErr != nil && x.lastErr.Kind == upstream.Full }
+
+// passOver notes an endpoint that is not tried, and says whether that could be noted:
+// otherwise it would be picked again.
+func (x *Exchange) passOver(i int) bool {
+	n := x.pick.Attempts()
+	x.pick.Try(i)
+	x.passed++
+	return x.pick.Attempts() > n
 }
 
 // sameAgain says whether the endpoint just tried is worth another try, on a new
@@ -240,6 +289,8 @@ func reasonOf(err *upstream.Error) Reason {
 		return UpstreamTimeout
 	case upstream.Total:
 		return TotalTimeout
+	case upstream.Full:
+		return Overloaded
 	case upstream.Protocol:
 		return UpstreamProtocol
 	default:
@@ -253,10 +304,14 @@ func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reas
 	e := x.cluster.Endpoints[x.endpoint]
 	x.release()
 	x.lastErr = err
-	if err.Kind == upstream.Connect {
+	switch err.Kind {
+	case upstream.Connect:
 		c.health.ConnectFailed(e)
+	case upstream.Full:
+		x.passed++ // that was no try
+		return true, None
 	}
-	if x.pick.Attempts() > x.policy.Retry.Attempts || !x.repeatable(err) {
+	if x.pick.Attempts()-x.passed > x.policy.Retry.Attempts || !x.repeatable(err) {
 		return false, reasonOf(err)
 	}
 	return true, None

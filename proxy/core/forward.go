@@ -10,6 +10,10 @@ import (
 // prepare edits the head once for all tries: what concerns one connection only is
 // taken out (RFC 9110 §7.6.1), then usher's own fields are added.
 func (c *Core) prepare(x *Exchange) {
+	edits := x.route.RequestEdits
+	if edits != nil || x.route.ResponseEdits != nil {
+		x.noteClient()
+	}
 	if x.Flags&wire.HasNominated != 0 {
 		x.dropNominated()
 	}
@@ -19,7 +23,11 @@ func (c *Core) prepare(x *Exchange) {
 		}
 	}
 	x.forwarded()
+	x.announce()
 	x.Fields = append(x.Fields, Field{Name: "CDN-Loop", Text: c.loopID})
+	if edits != nil {
+		x.editRequest(edits)
+	}
 	x.common = len(x.Fields)
 }
 
@@ -148,6 +156,9 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
 // told of one.
 func (x *Exchange) prefixed(rw *routetable.Rewrite) {
 	const name = "X-Forwarded-Prefix"
+	if x.route.RequestEdits.Drops([]byte(name)) {
+		return
+	}
 	if rw.Strips(x.Target) && (x.Flags&wire.HasForwarded == 0 || len(x.Head.Peek(name)) == 0) {
 		x.Fields = append(x.Fields, Field{Name: name, Text: rw.Strip})
 	}

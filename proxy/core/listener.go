@@ -19,11 +19,13 @@ type Listener struct {
 	Scheme, Port string
 
 	trusted []netip.Prefix
+	gate    *Gate
 }
 
-// NewListener returns the Listener of a validated configuration, bound to addr.
-func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener) *Listener {
-	l := &Listener{Listener: c, Metrics: m, Scheme: "http"}
+// NewListener returns the Listener of a validated configuration, bound to addr. The
+// gate is that of the socket, which several Listeners may have had.
+func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener, gate *Gate) *Listener {
+	l := &Listener{Listener: c, Metrics: m, Scheme: "http", gate: gate}
 	_, l.Port, _ = net.SplitHostPort(addr.String())
 	for _, t := range c.TrustedProxies {
 		if p, err := parsePrefix(t); err == nil {
@@ -67,16 +69,24 @@ type Peer struct {
 	Addr netip.Addr
 	// Trusted says that its forwarding fields are believed.
 	Trusted bool
+
+	// by is the address and port that the client connected to, where they are told.
+	by string
+	// counted says that the connection is one of its client's at the gate.
+	counted bool
 }
 
-// NewPeer describes the client at addr.
-func (l *Listener) NewPeer(addr net.Addr) Peer {
+// NewPeer describes the client at addr, connected to the address local.
+func (l *Listener) NewPeer(addr, local net.Addr) Peer {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
 		return Peer{IP: []byte(addr.String())}
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
 	p := Peer{IP: []byte(ip.String()), Addr: ip}
+	if l.Forwarded {
+		p.by = local.String()
+	}
 	for _, t := range l.trusted {
 		p.Trusted = p.Trusted || t.Contains(ip)
 	}

@@ -18,6 +18,7 @@ const (
 	Loop
 	AccessDenied
 	Unauthorized
+	Overloaded
 	BadRequest
 	MethodNotAllowed
 	ExpectationFailed
@@ -48,6 +49,7 @@ var answers = [reasonCount]struct {
 	Loop:              {"loop", 508},
 	AccessDenied:      {"access_denied", 403},
 	Unauthorized:      {"unauthorized", 401},
+	Overloaded:        {"overloaded", 503},
 	BadRequest:        {"bad_request", 400},
 	MethodNotAllowed:  {"method_not_allowed", 405},
 	ExpectationFailed: {"expectation_failed", 417},

@@ -51,6 +51,9 @@ type conn struct {
 	bed   bed
 	slept bool
 
+	// tunnel is set for good once the connection has changed its protocol.
+	tunnel atomic.Pointer[tunnel]
+
 	turn turn
 	*work
 }
@@ -71,6 +74,9 @@ type work struct {
 	x      core.Exchange
 	// target and host are as the client sent them.
 	target, host []byte
+	// upgrade is the protocol that the endpoint is asked for, as the client wrote it;
+	// empty: none.
+	upgrade []byte
 	// chunks decodes the request's body, upChunks the response's.
 	chunks, upChunks wire.Chunked
 
@@ -99,6 +105,10 @@ var works = sync.Pool{New: func() any {
 
 // Expire implements wire.Expirer and ends whatever the connection waits for.
 func (c *conn) Expire() {
+	if t := c.tunnel.Load(); t != nil {
+		t.finish()
+		return
+	}
 	if !c.closeParked() {
 		_ = c.nc.SetDeadline(past)
 	}
@@ -108,6 +118,10 @@ func (c *conn) Expire() {
 // waited for, that wait ends; when nothing has come for a while, the connection is
 // parked.
 func (c *conn) Probe() {
+	if t := c.tunnel.Load(); t != nil {
+		t.look(c.now())
+		return
+	}
 	if c.state.Load() == idle {
 		c.leave()
 		return
@@ -159,6 +173,9 @@ func (c *conn) serveAll() (parks bool) {
 	callback := c.onReadable
 	for c.serveTurn(callback) {
 	}
+	if t := c.tunnel.Load(); t != nil {
+		t.run()
+	}
 	c.release()
 	return c.state.Load() == left && !c.turn.end
 }
@@ -198,6 +215,9 @@ func (c *conn) recover() {
 	}
 	c.server.log.Error("panic while serving a request", "panic", v, "stack", string(debug.Stack()))
 	c.turn.within = false
+	if c.work == nil {
+		return
+	}
 	_ = c.abandon() // the request fails already
 	if !c.serving {
 		return
@@ -236,6 +256,9 @@ func (c *conn) handle(err error) bool {
 	if reason, why := c.takeBody(); reason != core.None {
 		return c.fail(reason, why)
 	}
+	if c.head.Has(wire.HasUpgrade) {
+		return c.forwardUpgrade()
+	}
 	return c.forward()
 }
 
@@ -245,7 +268,7 @@ func (c *conn) begin() {
 	c.x.Reset()
 	c.x.Listener, c.x.Peer, c.x.Shard, c.x.Head = c.listener, &c.peer, c.shard, &c.req
 	c.x.Method, c.x.Target, c.x.Host, c.x.Flags = nil, nil, nil, 0
-	c.body = body{}
+	c.body, c.upgrade = body{}, c.upgrade[:0]
 	c.up = nil
 	c.keep, c.sent, c.deadline = false, 0, 0
 	c.gone.Store(false)

@@ -23,6 +23,9 @@ func (c *conn) forward() bool {
 		}
 		c.deadline = a.Deadline
 		err := c.try(a)
+		if err == nil && c.resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+			return c.openTunnel(a)
+		}
 		if err == nil {
 			return c.relay(a)
 		}
@@ -53,6 +56,9 @@ func (c *conn) try(a *core.Attempt) *upstream.Error {
 func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error {
 	for {
 		up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
+		if uerr != nil && uerr.Kind == upstream.Full {
+			up, uerr = c.await(a)
+		}
 		if uerr != nil {
 			return uerr
 		}
@@ -84,7 +90,7 @@ func (c *conn) converse(a *core.Attempt) error {
 	if up.Reused && !up.Alive() {
 		return upstream.ErrStale
 	}
-	if _, err := up.TCP.Write(c.out); err != nil {
+	if _, err := up.Write(c.out); err != nil {
 		return err
 	}
 	c.startPump(a)
@@ -98,6 +104,9 @@ func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
 	dst = dst[:len(dst)-2] // the blank line: more fields follow
 	for i := range c.x.Fields {
 		dst = c.x.Fields[i].AppendTo(dst)
+	}
+	if len(c.upgrade) > 0 {
+		dst = c.appendUpgrade(dst)
 	}
 	dst = append(dst, "\r\n"...)
 	if c.body.buffered > 0 {
@@ -124,6 +133,8 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 		status := c.resp.StatusCode()
 		switch {
 		case status >= 200 && status <= 599:
+			return nil
+		case status == fasthttp.StatusSwitchingProtocols && len(c.upgrade) > 0 && c.agreed():
 			return nil
 		case status < 100 || status > 199 || status == fasthttp.StatusSwitchingProtocols:
 			return errStatus

@@ -131,7 +131,10 @@ func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	left := c.head.ContentLength
 	for left > 0 {
 		if c.br.Buffered() == 0 && left >= spliceMin {
-			return c.spliceBody(up, left, idle)
+			if plain := up.Plain(); plain != nil {
+				return c.spliceBody(up, plain, left, idle)
+			}
+			return c.copyBody(up, left, idle)
 		}
 		b, err := c.peekBody(left, idle)
 		if err != nil {
@@ -171,15 +174,15 @@ func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
 	if first {
 		up.Watch.Arm(c.until(c.now(), idle))
 	}
-	_, err := up.TCP.Write(b)
+	_, err := up.Write(b)
 	if first && !c.pump.headSeen.Load() {
 		up.Watch.Arm(c.deadline) // the client's next bytes are not the endpoint's to wait for
 	}
 	return err
 }
 
-// spliceBody moves the rest of the body within the kernel.
-func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) error {
+// spliceBody moves the rest of the body within the kernel; plain is up's own.
+func (c *conn) spliceBody(up *upstream.Conn, plain *net.TCPConn, left int64, idle time.Duration) error {
 	for left > 0 {
 		at := c.until(c.now(), idle)
 		c.armPump(at)
@@ -187,7 +190,7 @@ func (c *conn) spliceBody(up *upstream.Conn, left int64, idle time.Duration) err
 			up.Watch.Arm(at)
 		}
 		c.pump.last.Store(left <= spliceStep)
-		n, err := transfer(up.TCP, c.nc, min(left, spliceStep))
+		n, err := transfer(plain, c.nc, min(left, spliceStep))
 		left -= n
 		c.pump.sent.Add(uint64(n))
 		if err != nil {

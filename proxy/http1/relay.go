@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"io"
+	"net"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -76,6 +77,7 @@ func (c *conn) bodyGone() bool {
 func (c *conn) appendHead(dst []byte, to framing) []byte {
 	dst = appendStatusLine(dst, c.resp.StatusCode(), c.resp.StatusMessage())
 	nominated := c.responseNominated()
+	edits := c.x.ResponseEdits()
 	keepLength := (to == byLength || to == bodyless) && c.resp.StatusCode() != fasthttp.StatusNoContent
 	for name, value := range c.resp.All() {
 		switch {
@@ -85,8 +87,19 @@ func (c *conn) appendHead(dst []byte, to framing) []byte {
 			continue
 		case nominated != nil && named(nominated, name):
 			continue
+		case edits != nil && edits.Drops(name):
+			continue
+		case c.listener.RequestID && string(name) == core.RequestIDName:
+			continue
 		}
 		dst = appendField(dst, name, value)
+	}
+	if c.listener.Via {
+		dst = append(dst, "Via: "+core.Via+"\r\n"...)
+	}
+	dst = c.appendRequestID(dst)
+	if edits != nil {
+		dst = c.x.AppendEdits(dst, edits)
 	}
 	if to == byChunks {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -217,10 +230,15 @@ func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
 	if reason := c.flush(a, c.answered); reason != core.None {
 		return reason
 	}
-	if n >= spliceMin {
-		return c.spliceResponse(a, n)
+	plain := c.up.Plain()
+	switch {
+	case n < spliceMin:
+		return c.relayRest(a, n)
+	case plain != nil:
+		return c.spliceResponse(a, plain, n)
+	default:
+		return c.copyResponse(a, n)
 	}
-	return c.relayRest(a, n)
 }
 
 // relayRest copies n bytes through c.out, which is empty.
@@ -229,7 +247,7 @@ func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
 		begin := c.now()
 		c.up.Watch.Arm(c.until(begin, a.Policy.IdleTimeout))
 		room := c.out[:cap(c.out)]
-		m, err := c.up.TCP.Read(room[:min(n, int64(len(room)))])
+		m, err := c.up.Fill(room[:min(n, int64(len(room)))])
 		now := c.now()
 		c.x.Upstream += now - begin
 		if m == 0 && err != nil {
@@ -245,15 +263,15 @@ func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
 	return core.None
 }
 
-// spliceResponse moves n bytes within the kernel.
-func (c *conn) spliceResponse(a *core.Attempt, n int64) core.Reason {
+// spliceResponse moves n bytes within the kernel; plain is the endpoint's connection.
+func (c *conn) spliceResponse(a *core.Attempt, plain *net.TCPConn, n int64) core.Reason {
 	begin := c.now()
 	defer func() { c.x.Upstream += c.now() - begin }()
 	for n > 0 {
 		at := c.until(c.now(), a.Policy.IdleTimeout)
 		c.watch.Arm(at)
 		c.up.Watch.Arm(at)
-		m, err := transfer(c.nc, c.up.TCP, min(n, spliceStep))
+		m, err := transfer(c.nc, plain, min(n, spliceStep))
 		n -= m
 		c.x.Sent += uint64(m)
 		if err != nil || m == 0 {

@@ -32,6 +32,9 @@ func (c *conn) refuse(err error) bool {
 // fail answers for usher and records the request. The connection goes on if the
 // request was read to its end and was well formed.
 func (c *conn) fail(reason core.Reason, why string) bool {
+	if reason == core.Answered {
+		return c.answerOwn(c.x.Own())
+	}
 	c.keep = c.keep && c.body.taken && reason < core.BadRequest
 	if reason != core.ClientGone {
 		c.answer(reason, why)
@@ -77,13 +80,40 @@ func (c *conn) answer(reason core.Reason, why string) {
 		text += ": " + why
 	}
 	c.sent = reason.Status()
+	body, contentType := []byte(text+"\n"), "text/plain; charset=utf-8"
+	if page := c.server.core.Page(&c.x, reason); page != nil {
+		body, contentType = page.Body, page.Type
+	}
 	c.out = appendStatusLine(c.out[:0], c.sent, nil)
-	c.out = append(c.out, "Content-Type: text/plain; charset=utf-8\r\nX-Usher-Reason: "...)
-	c.out = append(append(c.out, reason.String()...), "\r\n"...)
+	c.out = append(append(c.out, "Content-Type: "...), contentType...)
+	c.out = append(append(c.out, "\r\nX-Usher-Reason: "...), reason.String()...)
+	c.out = append(c.out, "\r\n"...)
 	if reason == core.Unauthorized {
 		c.out = append(append(append(c.out, "WWW-Authenticate: "...), c.x.Challenge()...), "\r\n"...)
 	}
-	c.appendOwn(len(text)+1, text+"\n")
+	if reason == core.Overloaded {
+		c.out = append(c.out, "Retry-After: 1\r\n"...)
+	}
+	c.appendOwn(body)
+}
+
+// answerOwn sends the answer of a route that asks no endpoint, and says whether the
+// connection goes on. A body of the request that is not at hand is not waited for.
+func (c *conn) answerOwn(own *core.Own) bool {
+	if n := c.head.ContentLength; !c.body.taken && !c.head.Chunked && n <= int64(c.br.Buffered()) {
+		c.body.buffered, c.body.taken = int(n), true
+		c.x.Received = uint64(n)
+	}
+	c.keep = c.keep && c.body.taken
+	c.sent = own.Status
+	if string(c.x.Method) != "HEAD" {
+		c.x.Sent = uint64(len(own.Body))
+	}
+	c.out = appendStatusLine(c.out[:0], c.sent, nil)
+	c.out = append(c.out, own.Fields...)
+	c.appendOwn(own.Body)
+	c.end(core.None)
+	return c.finish(true)
 }
 
 // answerOptions answers OPTIONS *, which asks about usher itself.
@@ -91,31 +121,50 @@ func (c *conn) answerOptions() bool {
 	c.keep = c.keep && c.body.taken
 	c.sent = fasthttp.StatusOK
 	c.out = appendStatusLine(c.out[:0], c.sent, nil)
-	c.appendOwn(0, "")
+	c.appendOwn(nil)
 	c.end(core.None)
 	return c.finish(true)
 }
 
 // appendOwn completes an answer of usher's own and writes it. A failed write ends
 // the connection by itself.
-func (c *conn) appendOwn(length int, text string) {
+func (c *conn) appendOwn(body []byte) {
 	c.out = append(c.out, "Date: "...)
 	c.out = fasthttp.AppendHTTPDate(c.out, time.Now())
-	c.out = append(c.out, "\r\nContent-Length: "...)
-	c.out = strconv.AppendInt(c.out, int64(length), 10)
+	if c.sent != fasthttp.StatusNoContent && c.sent != fasthttp.StatusNotModified {
+		c.out = append(c.out, "\r\nContent-Length: "...)
+		c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
+	}
 	c.out = append(c.out, "\r\n"...)
+	c.out = c.appendRequestID(c.out)
 	c.out = append(c.appendConnection(c.out), "\r\n"...)
-	if string(c.x.Method) != "HEAD" {
-		c.out = append(c.out, text...)
+	if string(c.x.Method) == "HEAD" {
+		body = nil
+	}
+	if len(c.out)+len(body) <= cap(c.out) {
+		c.out, body = append(c.out, body...), nil
 	}
 	c.watch.Arm(c.listener.IdleDeadline(c.now()))
 	if c.watch.Fired() {
 		// The head did not come in time: the deadline is lifted for the answer.
 		_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
 	}
-	if err := c.write(c.out); err != nil {
+	err := c.write(c.out)
+	if err == nil && len(body) > 0 { // too large to lie in a buffer that others use after
+		err = c.write(body)
+	}
+	if err != nil {
 		c.keep = false
 	}
+}
+
+// appendRequestID appends the name of the request, where the listener gives them and
+// the request was read.
+func (c *conn) appendRequestID(dst []byte) []byte {
+	if !c.listener.RequestID || c.x.Method == nil {
+		return dst
+	}
+	return appendField(dst, []byte(core.RequestIDName), c.x.RequestID())
 }
 
 // linger takes what the client still sends, for a while, after the answer.

@@ -86,7 +86,7 @@ func (c *conn) takeHead() (core.Reason, string) {
 		x.Host = t.Authority
 		c.req.SetBytesV("Host", t.Authority)
 	}
-	if x.Flags&wire.HasUnderscore != 0 {
+	if x.Flags&wire.HasUnderscore != 0 && c.listener.UnderscoreHeaders != "keep" {
 		c.dropUnderscored(raw)
 	}
 	c.body.taken = c.head.ContentLength <= 0 && !c.head.Chunked

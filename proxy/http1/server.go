@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -25,6 +26,7 @@ type Server struct {
 	// after it, ends idle connections too.
 	draining, closing atomic.Bool
 	shard             atomic.Uint32
+	tunnels           *core.Tunnels
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -36,21 +38,27 @@ type Server struct {
 func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	return &Server{
 		core: c, listener: l, log: log, sweeper: c.Sweeper,
-		conns: map[*conn]struct{}{},
+		conns: map[*conn]struct{}{}, tunnels: core.NewTunnels(c, l),
 	}
 }
 
 // Serve takes over a connection and serves it in a goroutine of its own. A
-// connection beyond the listener's limit is closed at once.
+// connection beyond one of the limits is closed at once: there is nothing to say that
+// would not cost more than it helps.
 func (s *Server) Serve(nc *net.TCPConn) {
 	c := &conn{
 		server: s, nc: nc, listener: s.listener,
-		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(nc.RemoteAddr()),
+		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(nc.RemoteAddr(), nc.LocalAddr()),
+	}
+	if s.listener.Enter(&c.peer) != core.Admitted {
+		_ = nc.Close()
+		return
 	}
 	raw, err := nc.SyscallConn()
 	c.raw = raw
 	if err != nil || !s.add(c) {
-		_ = nc.Close() // refused: there is nothing to say
+		s.listener.Leave(&c.peer)
+		_ = nc.Close()
 		return
 	}
 	go c.serve()
@@ -59,7 +67,7 @@ func (s *Server) Serve(nc *net.TCPConn) {
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if limit := s.listener.MaxConnections; s.closing.Load() || (limit > 0 && len(s.conns) >= limit) {
+	if s.closing.Load() {
 		return false
 	}
 	s.conns[c] = struct{}{}
@@ -71,6 +79,7 @@ func (s *Server) add(c *conn) bool {
 
 func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
+	s.listener.Leave(&c.peer)
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.listener.Metrics.Open.Dec(c.shard)
@@ -85,8 +94,9 @@ func (s *Server) remove(c *conn) {
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // Shutdown closes the idle connections, lets the others finish their request, and
-// waits for them. When ctx ends it cuts those that are left, with everything else
-// under the same sweeper, and returns their number.
+// waits for them. Tunnels go on unless they are silent for drainQuiet. When ctx ends it
+// cuts what is left, with everything else under the same sweeper, and returns the number
+// of connections. Tunnels then have the tunnelGrace, unless ctx was cancelled.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.Drain()
 	s.closing.Store(true)
@@ -97,7 +107,13 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 		return 0
 	case <-ctx.Done():
 	}
-	s.each(func(*conn) { cut++ })
+	atOnce := errors.Is(ctx.Err(), context.Canceled)
+	s.each(func(c *conn) {
+		cut++
+		if t := c.tunnel.Load(); t != nil && atOnce {
+			t.cut()
+		}
+	})
 	// A connection's goroutine may wait for its endpoint: end those waits too, and
 	// those that begin just then.
 	again := time.NewTicker(wire.Tick)

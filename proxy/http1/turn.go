@@ -115,6 +115,12 @@ func (c *conn) serveReady() (leave bool) {
 	t := &c.turn
 	for {
 		err := c.readHead()
+		if again(err) && c.br.Buffered() > 0 {
+			// A head came in part. Its client's end may have come with it, in the same
+			// event: no other one would tell.
+			t.ready = true
+			err = c.readHead()
+		}
 		switch {
 		case again(err):
 			return c.mayWait()
@@ -123,7 +129,7 @@ func (c *conn) serveReady() (leave bool) {
 			return true
 		}
 		t.refused = err
-		if err == nil && !c.wholeBody() {
+		if err == nil && (!c.wholeBody() || c.head.Has(wire.HasUpgrade)) {
 			t.leave = true
 			return true
 		}

@@ -20,10 +20,9 @@ const readBuffer = 16 << 10
 // readers are the buffers of connections in use.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
-// Conn is a connection to an endpoint, in use by one goroutine.
+// Conn is a connection to an endpoint, in use by one goroutine. While that one reads,
+// another may write.
 type Conn struct {
-	// TCP is the connection itself.
-	TCP *net.TCPConn
 	// Reader reads from it while the Conn is in use.
 	Reader *bufio.Reader
 	// Watch is its deadline.
@@ -35,8 +34,11 @@ type Conn struct {
 	Waiter Waiter
 
 	pool *Pool
+	tcp  *net.TCPConn
 	raw  syscall.RawConn
-	// look and talk are the callbacks of alive and Read, made once.
+	// secure is TLS over tcp; nil: plain.
+	secure *secure
+	// look and talk are the callbacks of Alive and Read, made once.
 	look, talk func(fd uintptr) bool
 	dead       bool
 	// request is what the next Read sends before it waits; in, n and err are that
@@ -54,24 +56,41 @@ type Conn struct {
 // Waiter is told before a read that may wait. Its error is the read's.
 type Waiter interface{ BeforeRead() error }
 
+// newConn wraps a connection of a pool. It is under no deadline yet.
 func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{TCP: tcp, pool: p, raw: raw}
+	c := &Conn{tcp: tcp, pool: p, raw: raw}
 	c.look = func(fd uintptr) bool {
 		c.dead = !wire.RawQuiet(fd)
 		return true
 	}
 	c.talk = c.sendAndRead
-	p.owner.sweeper.Add(&c.Watch, c)
 	return c, nil
 }
 
 // ErrStale is an idle connection that turned out closed, or with bytes nobody asked
 // for. Nothing was sent on it.
 var ErrStale = errors.New("idle connection is no good any more")
+
+// Plain returns the connection itself, for who moves bytes within the kernel; nil
+// over TLS. Nobody else reads from or writes to it meanwhile.
+func (c *Conn) Plain() *net.TCPConn {
+	if c.secure != nil {
+		return nil
+	}
+	return c.tcp
+}
+
+// Write implements io.Writer. It may wait until the connection expires.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.Write(p)
+	}
+	return c.tcp.Write(p)
+}
 
 // Send gives the connection a request to write. It is written by the first read of
 // the response, which begins to wait without trying to read: the answer to
@@ -85,8 +104,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if c.secure != nil {
+		return c.sendAndReadSecure(p)
+	}
 	if len(c.request) == 0 {
-		return c.TCP.Read(p)
+		return c.tcp.Read(p)
 	}
 	c.in, c.n, c.err = p, 0, nil
 	if err := c.raw.Read(c.talk); err != nil {
@@ -99,10 +121,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	// The socket took a part: write the rest as the scheduler likes it.
 	rest := c.request
 	c.in, c.request = nil, nil
-	if _, err := c.TCP.Write(rest); err != nil {
+	if _, err := c.tcp.Write(rest); err != nil {
 		return 0, err
 	}
-	return c.TCP.Read(p)
+	return c.tcp.Read(p)
 }
 
 // sendAndRead is the callback of Read. Called first it writes, called again, when
@@ -140,13 +162,50 @@ func (c *Conn) sendNow(fd uintptr) bool {
 	return !c.sent
 }
 
+// sendAndReadSecure is Read over TLS, whose records leave no room for the callback.
+func (c *Conn) sendAndReadSecure(p []byte) (int, error) {
+	if request := c.request; len(request) > 0 {
+		c.request = nil
+		if c.Reused && !c.secure.quiet() {
+			return 0, ErrStale
+		}
+		if _, err := c.secure.Write(request); err != nil {
+			return 0, err
+		}
+	}
+	return c.secure.Read(p)
+}
+
+// Fill waits for the next bytes and reads as much as is there, up to len(p). An error
+// that came behind some bytes is that of the next call.
+func (c *Conn) Fill(p []byte) (int, error) {
+	n, err := c.Read(p)
+	if c.secure == nil {
+		return n, err
+	}
+	for err == nil && n < len(p) {
+		m, later := c.secure.readNow(p[n:])
+		n += m
+		if later != nil {
+			break
+		}
+	}
+	return n, err
+}
+
 // Expire implements wire.Expirer: whoever waits on the connection stops.
-func (c *Conn) Expire() { _ = c.TCP.SetDeadline(time.Unix(1, 0)) }
+func (c *Conn) Expire() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
 
 // Alive says whether an idle connection is as it was left: open, and nothing
 // received. Bytes that nobody asked for belong to no request.
 func (c *Conn) Alive() bool {
-	return c.raw.Read(c.look) == nil && !c.dead && !c.Watch.Fired()
+	if c.Watch.Fired() {
+		return false
+	}
+	if c.secure != nil {
+		return c.secure.quiet()
+	}
+	return c.raw.Read(c.look) == nil && !c.dead
 }
 
 // begin attaches a buffer.
@@ -165,15 +224,20 @@ func (c *Conn) end() {
 	}
 }
 
-// Close closes the connection for good.
+// Close closes the connection for good. It does not wait.
 func (c *Conn) Close() {
 	if c.closed.Swap(true) {
 		return
 	}
+	idle := c.Reader == nil
 	c.end()
 	c.pool.owner.sweeper.Remove(&c.Watch)
-	_ = c.TCP.Close() // nothing is left to lose
-	c.pool.open.Add(-1)
+	if c.secure != nil && idle {
+		_ = c.secure.Close() // nothing is under way: there is room for a farewell
+	} else {
+		_ = c.tcp.Close() // nothing is left to lose
+	}
+	c.pool.closed()
 }
 
 // Dead says whether the peer has closed or reset the connection.
@@ -199,8 +263,13 @@ func (c *Conn) Release() {
 	c.pool.put(c)
 }
 
-// EOF says whether err is the end of a connection, orderly or not.
+// EOF says whether err is the end of a connection, orderly or not. A TLS peer that
+// ends it by an alert, such as one that wants another certificate, is among them.
 func EOF(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, io.ErrUnexpectedEOF)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }

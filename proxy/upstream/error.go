@@ -25,6 +25,8 @@ const (
 	Partial
 	// Body: the client's body could not be read to its end.
 	Body
+	// Full: all connections the endpoint may have are in use, so nothing was sent.
+	Full
 )
 
 // String names the kind for messages.
@@ -32,6 +34,7 @@ func (k Kind) String() string {
 	return [...]string{
 		"cannot connect", "reset before a response", "no response in time", "total time over",
 		"malformed response", "cut within the response", "request body cut",
+		"no connection",
 	}[k]
 }
 

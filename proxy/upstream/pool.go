@@ -2,13 +2,15 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
-	"usher/proxy/wire"
+	"usher/metrics"
 	"usher/routetable"
 )
 
@@ -18,76 +20,215 @@ const idleLimit = 55 * time.Second
 // Pool holds the idle connections to one endpoint. Its methods may be called from
 // any goroutine.
 type Pool struct {
-	owner   *Pools
-	address string
-	open    atomic.Int64
+	owner    *Pools
+	endpoint *routetable.Endpoint
+	series   *metrics.Connections
+	// tls is how TLS is begun, nil: it is not; unusable is why it cannot be.
+	tls      *tls.Config
+	unusable error
+	open     atomic.Int64
 
-	mu      sync.Mutex
-	idle    []*Conn
+	mu   sync.Mutex
+	idle []*Conn
+	// places counts the connections, those being made included. maxOpen bounds it (0: it
+	// does not), maxPending bounds waiting.
+	places, maxOpen, maxPending int
+	// waiting are those in the queue, first come first. While somebody is, no connection
+	// is idle and no place is free.
+	waiting []*Pending
 	retired bool
+	// told are the causes of refused certificates that were logged.
+	told map[string]bool
 	// users counts the clusters that hold the pool. Guarded by Pools.mu.
 	users int
 }
 
 // Get returns a connection: an idle one, unless fresh, else a new one, made within
-// timeout. The error is of kind Connect. An idle one may be stale, which its first
-// read tells (ErrStale), or Alive.
+// timeout. The error is of kind Connect, or Full when all connections the endpoint may
+// have are in use: then Queue. An idle one may be stale, which its first read tells
+// (ErrStale), or Alive.
 func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
-	if !fresh {
-		if c := p.take(); c != nil {
-			c.begin()
-			return c, nil
-		}
+	c, ok := p.claim(fresh)
+	switch {
+	case c != nil:
+		c.begin()
+		return c, nil
+	case !ok:
+		p.series.Exhausted()
+		return nil, fullError()
+	default:
+		return p.dial(timeout)
 	}
-	return p.dial(timeout)
 }
 
-// take takes the idle connection used last, nil when there is none.
-func (p *Pool) take() *Conn {
+// Full says whether all connections that the endpoint may have are in use.
+func (p *Pool) Full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.idle)
-	if n == 0 {
-		return nil
+	return len(p.idle) == 0 && !p.room()
+}
+
+// claim takes the idle connection used last, or, with nil, the place for a new one; ok
+// says whether there was either. A fresh one takes the place of the connection idle
+// for longest if need be.
+func (p *Pool) claim(fresh bool) (c *Conn, ok bool) {
+	p.mu.Lock()
+	if len(p.idle) > 0 && !fresh {
+		c = p.pop()
+		p.mu.Unlock()
+		return c, true
 	}
+	var oldest *Conn
+	switch {
+	case p.room():
+	case len(p.idle) > 0:
+		oldest = p.idle[0]
+		p.idle = append(p.idle[:0], p.idle[1:]...)
+	default:
+		p.mu.Unlock()
+		return nil, false
+	}
+	p.places++
+	p.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+	return nil, true
+}
+
+// room says whether one more connection may be made. The caller holds p.mu.
+func (p *Pool) room() bool { return p.maxOpen <= 0 || p.places < p.maxOpen }
+
+// pop takes the idle connection used last. The caller holds p.mu.
+func (p *Pool) pop() *Conn {
+	n := len(p.idle)
 	c := p.idle[n-1]
 	p.idle[n-1] = nil
 	p.idle = p.idle[:n-1]
 	return c
 }
 
+// bound sets how many connections there may be, and how many may wait for one. Those
+// above the bound close after use.
+func (p *Pool) bound(maxOpen, maxPending int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.maxOpen, p.maxPending = maxOpen, maxPending
+	p.serveQueue()
+}
+
+// dial makes a connection, for which the caller has a place.
 func (p *Pool) dial(timeout time.Duration) (*Conn, *Error) {
-	d := net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
-	nc, err := d.DialContext(p.owner.dialing(), "tcp", p.address)
+	begin := time.Now()
+	c, err := p.connect(timeout)
 	if err != nil {
+		p.vacate()
+		p.failed(err)
 		return nil, &Error{Kind: Connect, Err: err}
+	}
+	p.series.Opened(time.Since(begin))
+	p.open.Add(1)
+	p.owner.sweeper.Add(&c.Watch, c)
+	c.begin()
+	return c, nil
+}
+
+// connect connects and begins TLS, both within timeout.
+func (p *Pool) connect(timeout time.Duration) (*Conn, error) {
+	if p.unusable != nil {
+		return nil, p.unusable
+	}
+	ctx, cancel := context.WithTimeout(p.owner.dialing(), timeout)
+	defer cancel()
+	d := net.Dialer{KeepAlive: 30 * time.Second}
+	nc, err := d.DialContext(ctx, "tcp", p.endpoint.Address)
+	if err != nil {
+		return nil, err
 	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
-		return nil, &Error{Kind: Connect, Err: errors.New("not a TCP connection")}
+		_ = nc.Close()
+		return nil, errors.New("not a TCP connection")
 	}
 	c, err := newConn(p, tcp)
+	if err == nil && p.tls != nil {
+		err = c.shakeHands(ctx, p.tls)
+	}
 	if err != nil {
 		_ = tcp.Close()
-		return nil, &Error{Kind: Connect, Err: err}
+		return nil, err
 	}
-	p.open.Add(1)
-	c.begin()
 	return c, nil
+}
+
+// failed counts a connection that could not be made. What is wrong with a certificate
+// is logged, each cause once.
+func (p *Pool) failed(err error) {
+	if errors.Is(err, context.Canceled) {
+		return // by usher, which stops
+	}
+	why := cause(err)
+	var ne net.Error
+	switch {
+	case why != "":
+		p.series.Failed(metrics.ConnectCertificate)
+		p.tell(why, err)
+	case errors.As(err, &ne) && ne.Timeout():
+		p.series.Failed(metrics.ConnectTimeout)
+	case errors.Is(err, errHandshake):
+		p.series.Failed(metrics.ConnectHandshake)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		p.series.Failed(metrics.ConnectRefused)
+	default:
+		p.series.Failed(metrics.ConnectOther)
+	}
+}
+
+// tell logs why a certificate is not accepted, unless it has.
+func (p *Pool) tell(why string, err error) {
+	p.mu.Lock()
+	again := p.told[why]
+	if p.told == nil {
+		p.told = map[string]bool{}
+	}
+	p.told[why] = true
+	p.mu.Unlock()
+	if !again {
+		p.owner.log.Warn("endpoint's certificate is not accepted", "service", p.endpoint.Service.Service,
+			"instance", p.endpoint.ID, "address", p.endpoint.Address, "err", err)
+	}
 }
 
 // put takes an idle connection back.
 func (p *Pool) put(c *Conn) {
 	c.idleSince = p.owner.sweeper.Now()
 	p.mu.Lock()
-	retired := p.retired
-	if !retired {
+	surplus := p.retired || (p.maxOpen > 0 && p.places > p.maxOpen)
+	if !surplus {
 		p.idle = append(p.idle, c)
+		if len(p.waiting) > 0 {
+			p.serveQueue()
+		}
 	}
 	p.mu.Unlock()
-	if retired {
+	if surplus {
 		c.Close()
 	}
+}
+
+// closed notes the end of a connection.
+func (p *Pool) closed() {
+	p.open.Add(-1)
+	p.series.Closed()
+	p.vacate()
+}
+
+// vacate gives up the place of a connection.
+func (p *Pool) vacate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.places--
+	p.serveQueue()
 }
 
 // retire closes the idle connections; those in use close when they are put back.
@@ -120,126 +261,5 @@ func (p *Pool) expire(then int64) {
 	p.mu.Unlock()
 	for _, c := range out {
 		c.Close()
-	}
-}
-
-// Pools holds the pool of each endpoint, by its State: an endpoint that stays
-// from table to table keeps its connections.
-type Pools struct {
-	sweeper *wire.Sweeper
-	ctx     context.Context
-	cancel  context.CancelFunc
-	done    chan struct{}
-
-	mu    sync.Mutex
-	pools map[*routetable.State]*Pool
-	// dials is the context of the connects under way.
-	dials       context.Context
-	cancelDials context.CancelFunc
-}
-
-// NewPools returns empty Pools and starts their goroutine; Close ends it.
-func NewPools(sweeper *wire.Sweeper) *Pools {
-	ctx, cancel := context.WithCancel(context.Background())
-	ps := &Pools{
-		sweeper: sweeper, ctx: ctx, cancel: cancel, done: make(chan struct{}),
-		pools: map[*routetable.State]*Pool{},
-	}
-	ps.dials, ps.cancelDials = context.WithCancel(ctx)
-	go ps.run()
-	return ps
-}
-
-func (ps *Pools) dialing() context.Context {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	return ps.dials
-}
-
-// CancelDials ends the connects under way.
-func (ps *Pools) CancelDials() {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	ps.cancelDials()
-	ps.dials, ps.cancelDials = context.WithCancel(ps.ctx)
-}
-
-// Acquire returns the pool of an endpoint for one more user, made at first.
-func (ps *Pools) Acquire(e *routetable.Endpoint) *Pool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	p := ps.pools[e.State]
-	if p == nil {
-		p = &Pool{owner: ps, address: e.Address}
-		ps.pools[e.State] = p
-	}
-	p.users++
-	return p
-}
-
-// Release takes a user's hold on the endpoint's pool away. Without the last one the
-// pool is retired: its idle connections close at once, the others after use.
-func (ps *Pools) Release(e *routetable.Endpoint) {
-	ps.mu.Lock()
-	p := ps.pools[e.State]
-	p.users--
-	last := p.users == 0
-	if last {
-		delete(ps.pools, e.State)
-	}
-	ps.mu.Unlock()
-	if last {
-		p.retire()
-	}
-}
-
-// Open is the number of connections open, idle ones included.
-func (ps *Pools) Open() (n int64) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	for _, p := range ps.pools {
-		n += p.open.Load()
-	}
-	return n
-}
-
-// run closes idle connections in time.
-func (ps *Pools) run() {
-	defer close(ps.done)
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ps.ctx.Done():
-			return
-		case <-t.C:
-			ps.expire(ps.sweeper.Now() - int64(idleLimit))
-		}
-	}
-}
-
-func (ps *Pools) expire(then int64) {
-	ps.mu.Lock()
-	pools := make([]*Pool, 0, len(ps.pools))
-	for _, p := range ps.pools {
-		pools = append(pools, p)
-	}
-	ps.mu.Unlock()
-	for _, p := range pools {
-		p.expire(then)
-	}
-}
-
-// Close closes all idle connections and ends the goroutine. Connections in use
-// close when they are put back.
-func (ps *Pools) Close() {
-	ps.cancel()
-	<-ps.done
-	ps.mu.Lock()
-	pools := ps.pools
-	ps.pools = map[*routetable.State]*Pool{}
-	ps.mu.Unlock()
-	for _, p := range pools {
-		p.retire()
 	}
 }

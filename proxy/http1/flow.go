@@ -1,0 +1,207 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/proxy/core"
+	"usher/proxy/wire"
+)
+
+// flowBuffers are for the bytes of tunnels, from a read to the write behind it.
+var flowBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 32<<10)
+	return &b
+}}
+
+// flow moves the bytes of a tunnel that go one way.
+//
+// Most tunnels carry small messages, with long pauses. So between two plain sockets the
+// flow lives in one callback of syscall.RawConn.Read, and no buffer is held while the next
+// message is waited for. Where much is waiting it is moved within the kernel instead,
+// outside of the callback, which holds the lock that splice needs.
+type flow struct {
+	tunnel   *tunnel
+	src, dst *side
+	// early is what was read from src before there was a tunnel.
+	early []byte
+	// moved counts the bytes written.
+	moved uint64
+	// failed is the side that err came from; nil: none.
+	failed *side
+	err    error
+	// bulky says that the last bytes were moved within the kernel, bulk what is next.
+	bulky bool
+	bulk  io.LimitedReader
+}
+
+// run moves bytes until src ends, and passes that on; or until the tunnel is to end.
+func (f *flow) run() {
+	defer func() {
+		if v := recover(); v != nil {
+			f.tunnel.recovered(v)
+		}
+	}()
+	if f.move(); errors.Is(f.err, io.EOF) {
+		if !f.dst.endWrite() {
+			f.tunnel.endSoon() // what dst still has to say is all that is left
+		}
+		return
+	}
+	if f.tunnel.finish() {
+		f.tunnel.reason = f.reason()
+	}
+	f.dst.endWrite()
+	f.drain()
+}
+
+// reason is whom to blame for the end of the tunnel.
+func (f *flow) reason() core.Reason {
+	if timeout(f.err) { // it was cut
+		return core.None
+	}
+	return f.failed.gone
+}
+
+func timeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// move moves bytes until something fails: f.err, which is io.EOF at the end of src.
+func (f *flow) move() {
+	if len(f.early) > 0 && !f.write(f.early) {
+		return
+	}
+	f.early = nil
+	if f.src.raw == nil {
+		f.copy()
+		return
+	}
+	callback := f.onReadable
+	for f.err == nil {
+		if err := f.src.raw.Read(callback); err != nil {
+			f.fail(f.src, err)
+		} else if f.err == nil {
+			f.splice()
+		}
+	}
+}
+
+func (f *flow) fail(s *side, err error) { f.failed, f.err = s, err }
+
+// write writes b to dst and says whether that went well.
+func (f *flow) write(b []byte) bool {
+	n, err := f.dst.writer.Write(b)
+	f.moved += uint64(n)
+	f.tunnel.alive()
+	if err != nil {
+		f.fail(f.dst, err)
+	}
+	return err == nil
+}
+
+// copy moves bytes through a buffer, for a src whose reads cannot be split into waiting
+// and taking.
+func (f *flow) copy() {
+	buf, _ := flowBuffers.Get().(*[]byte)
+	defer flowBuffers.Put(buf)
+	for {
+		n, err := f.src.reader.Read(*buf)
+		if n > 0 && !f.write((*buf)[:n]) {
+			return
+		}
+		if err != nil {
+			f.fail(f.src, err)
+			return
+		}
+	}
+}
+
+// onReadable is the callback: it moves what is there. It returns false to wait for more,
+// true to leave, for a failure or to splice.
+//
+// It reads until there is nothing: a read that comes back short has taken all bytes, but
+// an end that came with them is reported once, together with them, and would never be
+// seen.
+func (f *flow) onReadable(fd uintptr) bool {
+	if f.bulky = f.bulky && f.plenty(fd); f.bulky {
+		return true
+	}
+	buf, _ := flowBuffers.Get().(*[]byte)
+	defer flowBuffers.Put(buf)
+	for {
+		n, err := wire.RawRead(fd, *buf)
+		switch {
+		case again(err):
+			return false
+		case err != nil:
+			f.fail(f.src, err)
+			return true
+		case !f.write((*buf)[:n]):
+			return true
+		case n == len(*buf) && f.plenty(fd):
+			f.bulky = true
+			return true
+		}
+	}
+}
+
+// plenty says whether so much is waiting that it is better moved within the kernel.
+func (f *flow) plenty(fd uintptr) bool {
+	if f.dst.tcp == nil {
+		return false
+	}
+	n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+	if err != nil || n < spliceMin {
+		return false
+	}
+	f.bulk.N = min(int64(n), spliceStep)
+	return true
+}
+
+// splice moves what plenty has found. It is there, so that no pipe is held while src is
+// waited for.
+func (f *flow) splice() {
+	f.bulk.R = f.src.tcp
+	n, err := f.dst.tcp.ReadFrom(&f.bulk)
+	f.moved += uint64(n)
+	f.tunnel.alive()
+	switch {
+	case err == nil:
+	case wire.Ended(f.src.raw):
+		f.fail(f.src, err)
+	default:
+		f.fail(f.dst, err)
+	}
+}
+
+// drain takes what src still sends, until it ends or the time is over: a socket closed
+// with input unread would be reset, and its peer could lose what it was sent last.
+func (f *flow) drain() {
+	if f.src.tcp == nil {
+		return
+	}
+	buf, _ := flowBuffers.Get().(*[]byte)
+	defer flowBuffers.Put(buf)
+	for {
+		over := f.tunnel.over.Load()
+		left := over - f.tunnel.conn.now()
+		if left <= 0 || f.src.tcp.SetReadDeadline(time.Now().Add(time.Duration(left))) != nil {
+			return
+		}
+		var err error
+		// Whoever has moved the end meanwhile ends the wait after that, not before.
+		for err == nil && f.tunnel.over.Load() == over {
+			_, err = f.src.tcp.Read(*buf)
+		}
+		if err != nil && !timeout(err) {
+			return
+		}
+	}
+}

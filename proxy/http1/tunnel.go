@@ -1,0 +1,228 @@
+package http1
+
+import (
+	"bytes"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+	"usher/proxy/wire"
+)
+
+const (
+	// tunnelGrace is how long both sides of a tunnel that usher ends have to end theirs.
+	tunnelGrace = lingerTime
+	// drainQuiet is for how long a tunnel carries nothing before a shutdown ends it early.
+	drainQuiet = 5 * time.Second
+)
+
+// tunnel is what a connection is once its endpoint has agreed to another protocol: bytes
+// both ways. What one side ends is ended towards the other; the tunnel is over when both
+// have ended.
+//
+// The connection's own goroutine moves what the client sends, a second one what the
+// endpoint sends; run waits for it. Neither sets a deadline: the sweeper looks at the
+// tunnel each Tick and ends it when its time has come. An idle tunnel holds no buffer.
+type tunnel struct {
+	conn *conn
+	up   *upstream.Conn
+	core *core.Tunnel
+	// last is when it carried a byte last, on the sweeper's clock.
+	last atomic.Int64
+	// over is by when it ends, on the same clock, once its end has begun; 0: it has not.
+	over atomic.Int64
+	// reason belongs to the goroutine that began the end.
+	reason core.Reason
+
+	client, endpoint side
+	// sends is what the client sends, gets what it gets.
+	sends, gets flow
+	moving      sync.WaitGroup
+}
+
+// side is one of the two ends of a tunnel.
+type side struct {
+	reader interface{ Read(p []byte) (int, error) }
+	writer interface{ Write(p []byte) (int, error) }
+	// tcp is the socket, raw the same for callbacks; nil over TLS.
+	tcp *net.TCPConn
+	raw syscall.RawConn
+	// gone is the reason when the tunnel ends because this side broke off.
+	gone core.Reason
+}
+
+// endWrite passes the end of what is sent on to this side, and says whether it can be.
+func (s *side) endWrite() bool {
+	if s.tcp == nil {
+		return false
+	}
+	_ = s.tcp.CloseWrite() // a side that is gone notices by itself
+	return true
+}
+
+// forwardUpgrade serves a request that asks for another protocol, and says whether the
+// connection goes on. What is not let through, or cannot be, is served without it.
+func (c *conn) forwardUpgrade() bool {
+	if c.head.Minor == 1 && !c.body.streamed {
+		c.upgrade = c.server.core.Upgrade(&c.x, c.upgrade[:0])
+	}
+	if len(c.upgrade) == 0 {
+		return c.forward()
+	}
+	if !c.server.tunnels.Reserve() {
+		return c.fail(core.Overloaded, "this listener has no room for another "+string(c.upgrade)+" connection")
+	}
+	defer func() {
+		if c.tunnel.Load() == nil {
+			c.server.tunnels.Cancel()
+		}
+	}()
+	return c.forward()
+}
+
+// appendUpgrade asks the endpoint for the protocol the client asks for, or tells the
+// client that it has it.
+func (c *conn) appendUpgrade(dst []byte) []byte {
+	dst = append(append(dst, "Connection: Upgrade\r\nUpgrade: "...), c.upgrade...)
+	return append(dst, "\r\n"...)
+}
+
+// agreed says whether the response, a 101, is to the protocol that was asked for.
+func (c *conn) agreed() bool {
+	count, same := 0, false
+	for _, v := range c.resp.PeekAll(fasthttp.HeaderUpgrade) {
+		wire.Tokens(v, func(t []byte) {
+			count++
+			same = len(t) == len(c.upgrade) && equalFold(t, c.upgrade)
+		})
+	}
+	return count == 1 && same
+}
+
+// openTunnel passes the endpoint's 101 on and makes the connection a tunnel. It returns
+// false: the connection serves no more requests.
+func (c *conn) openTunnel(a *core.Attempt) bool {
+	c.server.core.Answered(&c.x)
+	c.keep, c.sent = true, fasthttp.StatusSwitchingProtocols // the head is not to say close
+	c.out = c.appendHead(c.out[:0], byClose)
+	c.out = append(c.appendUpgrade(c.out[:len(c.out)-2]), "\r\n"...)
+	// What the endpoint has sent along goes out first, in one write with the head.
+	early, _ := c.up.Reader.Peek(c.up.Reader.Buffered())
+	c.out = append(c.out, early...)
+	c.x.Sent += uint64(len(early))
+	c.keep = false
+	if reason := c.flush(a, c.answered); reason != core.None || !c.drop() {
+		c.finishUpstream(false)
+		c.end(core.ClientGone)
+		return c.finish(false)
+	}
+	c.watch.Arm(0)
+	c.up.Watch.Arm(0)
+	c.tunnel.Store(c.newTunnel())
+	c.watch.Wait(c.now())
+	c.up, c.serving = nil, false
+	return false
+}
+
+// newTunnel takes over the connection to the endpoint, the exchange, and what the client
+// has sent behind its request.
+func (c *conn) newTunnel() *tunnel {
+	_, _ = c.br.Discard(c.body.buffered)
+	behind, _ := c.br.Peek(c.br.Buffered())
+	t := &tunnel{
+		conn: c, up: c.up, core: c.server.tunnels.Open(&c.x),
+		client: side{reader: c.nc, writer: c.nc, tcp: c.nc, raw: c.raw, gone: core.ClientGone},
+	}
+	t.endpoint = endpointSide(c.up)
+	t.sends = flow{tunnel: t, src: &t.client, dst: &t.endpoint, early: bytes.Clone(behind)}
+	t.gets = flow{tunnel: t, src: &t.endpoint, dst: &t.client}
+	t.alive()
+	return t
+}
+
+// endpointSide is the side of the connection to the endpoint. Its buffer is left to the
+// collector: nothing reads through it any more.
+func endpointSide(up *upstream.Conn) side {
+	up.Reader = nil
+	s := side{reader: up, writer: up, gone: core.UpstreamReset}
+	if tcp := up.Plain(); tcp != nil {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			s.tcp, s.raw = tcp, raw
+		}
+	}
+	return s
+}
+
+// run moves bytes until the tunnel is over, and records it. The connection's goroutine
+// calls it, and closes the connection to the client afterwards.
+func (t *tunnel) run() {
+	t.conn.release()
+	t.moving.Go(t.gets.run)
+	t.sends.run()
+	t.moving.Wait()
+	t.up.Close()
+	t.core.End(fasthttp.StatusSwitchingProtocols, t.sends.moved, t.gets.moved, t.reason, t.conn.now())
+}
+
+// alive notes that the tunnel has carried something.
+func (t *tunnel) alive() { t.last.Store(t.conn.now()) }
+
+// look ends the tunnel when its time has come. The sweeper calls it.
+func (t *tunnel) look(now int64) {
+	switch over := t.over.Load(); {
+	case over > 0 && now >= over:
+		t.wake()
+	case over == 0 && t.due(now):
+		t.finish()
+	}
+}
+
+// due says whether the end of the tunnel is to begin.
+func (t *tunnel) due(now int64) bool {
+	last := t.last.Load()
+	return t.core.Over(last, now) || (t.conn.server.closing.Load() && now-last >= int64(drainQuiet))
+}
+
+// finish begins the end of the tunnel: each side is told that no more comes, and has the
+// tunnelGrace to end its own. It returns false when that has begun already. Any goroutine
+// may call it; it does not wait.
+func (t *tunnel) finish() bool {
+	if !t.endSoon() {
+		return false
+	}
+	t.wake()
+	return true
+}
+
+// endSoon begins the end of the tunnel without telling anybody: it goes on for the
+// tunnelGrace.
+func (t *tunnel) endSoon() bool {
+	return t.over.CompareAndSwap(0, t.conn.now()+int64(tunnelGrace))
+}
+
+// cut ends the tunnel at once.
+func (t *tunnel) cut() {
+	t.over.Store(1)
+	t.wake()
+}
+
+// wake ends whatever the two goroutines wait for.
+func (t *tunnel) wake() {
+	_ = t.conn.nc.SetDeadline(past)
+	t.up.Expire()
+}
+
+// recovered keeps a fault in a tunnel from ending the process.
+func (t *tunnel) recovered(v any) {
+	t.conn.server.log.Error("panic in a tunnel", "panic", v, "stack", string(debug.Stack()))
+	if t.finish() {
+		t.reason = core.Internal
+	}
+}

@@ -1,0 +1,66 @@
+package routetable
+
+import (
+	"cmp"
+	"net"
+
+	"usher/config"
+)
+
+// TLS is how TLS is spoken to an endpoint. Two that are equal are the same way.
+type TLS struct {
+	// ServerName is asked for (SNI), and what the certificate must be for.
+	ServerName string
+	// SkipVerify takes any certificate.
+	SkipVerify bool
+	// PEM are the authorities to trust, none for the system's, and the certificate to
+	// show, none for none.
+	PEM config.PEM
+}
+
+// spokenTo sets how the endpoint is connected to: by the settings of its service, and by
+// the rule that announced it, nil for none. The settings go before the rule.
+func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
+	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
+	if r == nil {
+		r = &rule{}
+	}
+	if cmp.Or(settings.Upstream.Protocol, r.proto) != "https" {
+		return
+	}
+	t := settings.Upstream.TLS
+	e.TLS = &TLS{
+		ServerName: cmp.Or(t.ServerName, r.hostName(), hostOf(e.Address)),
+		// Whoever names the authorities wants them asked, whatever an instance says.
+		SkipVerify: t.InsecureSkipVerify || r.skipVerify && t.PEM.CA == "",
+		PEM:        t.PEM,
+	}
+}
+
+// hostName is the name that a rule gives to its instance; empty: none.
+func (r *rule) hostName() string {
+	if r.rewrite == nil || r.rewrite.HostIsAddress {
+		return ""
+	}
+	return hostOf(r.rewrite.Host)
+}
+
+// hostOf takes the port off an address, where there is one.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// firstRules are the first rule of each instance, nil where it announces none: a route
+// of the configuration speaks to an instance as its own route does.
+func (a *announcer) firstRules() []*rule {
+	out := make([]*rule, len(a.service.Instances))
+	for i := range a.parsed {
+		if o := &a.parsed[i]; out[o.instance] == nil {
+			out[o.instance] = &o.rule
+		}
+	}
+	return out
+}
