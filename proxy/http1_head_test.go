@@ -203,7 +203,7 @@ func TestRelayedHead(t *testing.T) {
 			"cookies",
 			"Set-Cookie: a=1; Path=/\r\nSet-Cookie: a=2; Path=/x; HttpOnly\r\nset-cookie: b=3\r\nSet-Cookie: =\r\n",
 			[]string{
-				"Set-Cookie: a=1; Path=/\r\n", "Set-Cookie: a=2; Path=/x; HttpOnly\r\n", "Set-Cookie: b=3\r\n",
+				"Set-Cookie: a=1; Path=/\r\n", "Set-Cookie: a=2; Path=/x; HttpOnly\r\n", "set-cookie: b=3\r\n",
 				"Set-Cookie: =\r\n",
 			},
 			nil,
@@ -235,7 +235,7 @@ func TestRelayedHead(t *testing.T) {
 		},
 		{"usher's reason is usher's", "X-A: 1\r\n", []string{"X-A: 1\r\n"}, []string{"X-Usher-Reason"}},
 		{"coding of the content", "Content-Encoding: gzip\r\n", []string{"Content-Encoding: gzip\r\n"}, nil},
-		{"challenge", "WWW-Authenticate: Basic\r\n", []string{"Www-Authenticate: Basic\r\n"}, nil},
+		{"challenge", "WWW-Authenticate: Basic\r\n", []string{"WWW-Authenticate: Basic\r\n"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

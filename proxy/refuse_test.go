@@ -96,7 +96,7 @@ func TestAccepted(t *testing.T) {
 		{"lower-case method", "get / HTTP/1.1\r\nHost: a\r\n\r\n", "get / HTTP/1.1\r\n"},
 		{"no space behind the colon", "GET / HTTP/1.1\r\nHost:a\r\n\r\n", "Host: a\r\n"},
 		{"spaces and tabs around a value", "GET / HTTP/1.1\r\nHost: \t a \t\r\n\r\n", "Host: a\r\n"},
-		{"empty value", get + "X:\r\n\r\n", "\r\nX: \r\n"},
+		{"empty value", get + "X:\r\n\r\n", "\r\nX:\r\n"},
 		{"non-ASCII value", get + "X: \xc3\xa4\xff\r\n\r\n", "X: \xc3\xa4\xff\r\n"},
 		{"tab in a value", get + "X: 1\t2\r\n\r\n", "X: 1\t2\r\n"},
 		{"IPv6 host", "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "Host: [::1]:80\r\n"},

@@ -31,7 +31,7 @@ func (x *Exchange) noteForwarded() {
 		return
 	}
 	b := x.scratch.said[:0]
-	for _, v := range x.Head.PeekAll("X-Forwarded-For") {
+	for _, v := range x.head().PeekAll("X-Forwarded-For") {
 		from := len(b)
 		b = append(b, v...)
 		x.said = append(x.said, b[from:len(b):len(b)])

@@ -23,8 +23,10 @@ type Exchange struct {
 	Listener *Listener
 	Peer     *Peer
 	Shard    metrics.Shard
-	// Head is the request's head, in raw form (DisableSpecialHeader). The core edits
-	// it.
+	// Source parses the head when something is asked of it that the scanner did not note.
+	Source HeadSource
+	// Head is the request's head, in raw form (DisableSpecialHeader); nil until it is
+	// parsed. The core edits it.
 	Head *fasthttp.RequestHeader
 	// Method, Target (origin form) and Host are as the client sent them; the
 	// authority of an absolute-form target is the Host.
@@ -45,6 +47,9 @@ type Exchange struct {
 	Fields []Field
 	// common is the number of those that are the same for every try.
 	common int
+	// prepared says that the head is to go on: what concerns one connection only is not
+	// in it any more.
+	prepared bool
 
 	table    *routetable.Table
 	route    *routetable.Route
@@ -103,16 +108,25 @@ type Attempt struct {
 	// Deadline bounds the whole request on the sweeper's clock, 0 for no bound.
 	Deadline int64
 	Policy   *config.Policy
+	// Host is the Host to ask for.
+	Host []byte
+}
+
+// HeadSource parses the head of a request.
+type HeadSource interface {
+	// ParseHead returns the head as the client sent it. It is called once a request.
+	ParseHead() *fasthttp.RequestHeader
 }
 
 // Init makes a zero Exchange usable.
-func (x *Exchange) Init() { x.query.Header = func(name string) []byte { return x.Head.Peek(name) } }
+func (x *Exchange) Init() { x.query.Header = func(name string) []byte { return x.head().Peek(name) } }
 
 // Reset forgets the last request.
 func (x *Exchange) Reset() {
 	x.Received, x.Sent, x.Upstream = 0, 0, 0
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
+	x.Head, x.prepared = nil, false
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
 	x.Replayable = false
 	x.query.Skip = nil
@@ -150,7 +164,7 @@ func (c *Core) Begin(x *Exchange) Reason {
 // looped says whether this process has forwarded the request before (RFC 8586
 // §2).
 func (c *Core) looped(x *Exchange) (yes bool) {
-	for _, v := range x.Head.PeekAll("Cdn-Loop") {
+	for _, v := range x.head().PeekAll("Cdn-Loop") {
 		wire.Tokens(v, func(t []byte) {
 			id, _, _ := bytes.Cut(t, []byte(";"))
 			yes = yes || string(bytes.TrimSpace(id)) == c.loopID
@@ -230,8 +244,9 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	x.held = true
 	x.attempt = Attempt{
 		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
-		Target: x.rewrite(e), Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
+		Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
 	}
+	x.attempt.Target, x.attempt.Host = x.rewrite(e)
 	return &x.attempt, None
 }
 

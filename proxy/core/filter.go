@@ -85,7 +85,7 @@ func (x *Exchange) asked() routetable.Asked {
 // scheme is what the client used, as far as it is known: a trusted proxy may say so.
 func (x *Exchange) scheme() string {
 	if x.Peer.Trusted && x.Flags&wire.HasForwarded != 0 {
-		said := x.Head.Peek("X-Forwarded-Proto")
+		said := x.head().Peek("X-Forwarded-Proto")
 		for _, s := range []string{"http", "https"} {
 			if wire.EqualFold(said, s) {
 				return s
@@ -133,7 +133,7 @@ func (x *Exchange) clientIP() []byte {
 	if !x.Peer.Trusted || x.Flags&wire.HasForwarded == 0 {
 		return best
 	}
-	values := x.Head.PeekAll("X-Forwarded-For")
+	values := x.head().PeekAll("X-Forwarded-For")
 	for i := len(values) - 1; i >= 0; i-- {
 		for list := values[i]; len(list) > 0; {
 			at := bytes.LastIndexByte(list, ',')
@@ -165,7 +165,7 @@ func (l *Listener) trusts(ip netip.Addr) bool {
 // editRequest makes the route's changes of the head.
 func (x *Exchange) editRequest(e *routetable.Edits) {
 	for _, name := range e.Drop {
-		x.Head.Del(name)
+		x.head().Del(name)
 	}
 	kept := x.Fields[:0]
 	for _, f := range x.Fields {

@@ -3,6 +3,8 @@ package core
 import (
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"usher/proxy/wire"
 	"usher/routetable"
 )
@@ -14,13 +16,9 @@ func (c *Core) prepare(x *Exchange) {
 	if edits != nil || x.route.ResponseEdits != nil {
 		x.noteClient()
 	}
-	if x.Flags&wire.HasNominated != 0 {
-		x.dropNominated()
-	}
-	if x.Flags&(wire.HasConnection|wire.HasHopByHop|wire.HasExpect) != 0 {
-		for _, name := range hopByHop {
-			x.Head.Del(name)
-		}
+	x.prepared = true
+	if x.Head != nil {
+		x.strip()
 	}
 	x.forwarded()
 	x.announce()
@@ -29,6 +27,34 @@ func (c *Core) prepare(x *Exchange) {
 		x.editRequest(edits)
 	}
 	x.common = len(x.Fields)
+}
+
+// head returns the parsed head. Most requests are forwarded without: the scanner tells
+// what usher must know of them.
+func (x *Exchange) head() *fasthttp.RequestHeader {
+	if x.Head == nil {
+		x.Head = x.Source.ParseHead()
+		if x.prepared {
+			x.strip()
+		}
+	}
+	return x.Head
+}
+
+// Parsed returns the head as it goes to the endpoint, but for the target, the Host and
+// Fields. It is called after Next.
+func (x *Exchange) Parsed() *fasthttp.RequestHeader { return x.head() }
+
+// strip takes out what concerns one connection only.
+func (x *Exchange) strip() {
+	if x.Flags&wire.HasNominated != 0 {
+		x.dropNominated()
+	}
+	if x.Flags&(wire.HasConnection|wire.HasHopByHop|wire.HasExpect) != 0 {
+		for _, name := range hopByHop {
+			x.Head.Del(name)
+		}
+	}
 }
 
 // hopByHop are the fields that concern one connection. Transfer-Encoding is the
@@ -79,7 +105,7 @@ func (x *Exchange) forwarded() {
 	said := x.Flags&wire.HasForwarded != 0
 	if said && !x.Peer.Trusted {
 		for _, name := range forwardedNames {
-			x.Head.Del(name)
+			x.head().Del(name)
 		}
 	}
 	trust := said && x.Peer.Trusted
@@ -101,10 +127,10 @@ var forwardedNames = []string{
 // chain is the X-Forwarded-For of a trusted proxy with that proxy behind it.
 func (x *Exchange) chain() []byte {
 	b := x.scratch.forwarded[:0]
-	for _, v := range x.Head.PeekAll("X-Forwarded-For") {
+	for _, v := range x.head().PeekAll("X-Forwarded-For") {
 		b = append(append(b, v...), ", "...)
 	}
-	x.Head.Del("X-Forwarded-For")
+	x.head().Del("X-Forwarded-For")
 	b = append(b, x.Peer.IP...)
 	x.scratch.forwarded = b
 	return b
@@ -112,28 +138,27 @@ func (x *Exchange) chain() []byte {
 
 // addUnless adds a field, unless a trusted proxy has set it.
 func (x *Exchange) addUnless(trust bool, name string, value []byte) {
-	if trust && len(x.Head.Peek(name)) > 0 {
+	if trust && len(x.head().Peek(name)) > 0 {
 		return
 	}
 	x.Fields = append(x.Fields, Field{Name: name, Value: value})
 }
 
 func (x *Exchange) addText(trust bool, name, value string) {
-	if trust && len(x.Head.Peek(name)) > 0 {
+	if trust && len(x.head().Peek(name)) > 0 {
 		return
 	}
 	x.Fields = append(x.Fields, Field{Name: name, Text: value})
 }
 
-// rewrite returns the target for an endpoint and sets the Host. Each try begins
-// again from what the client sent.
-func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
+// rewrite returns the target and the Host for an endpoint. Each try begins again from
+// what the client sent.
+func (x *Exchange) rewrite(e *routetable.Endpoint) (target, host []byte) {
 	rw := e.Rewrite
 	if rw == nil {
 		rw = x.route.Rewrite
 	}
-	host := x.Host
-	target := x.Target
+	target, host = x.Target, x.Host
 	x.Fields = x.Fields[:x.common]
 	if rw != nil {
 		x.prefixed(rw)
@@ -146,10 +171,7 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) []byte {
 		x.scratch.host = append(x.scratch.host[:0], e.Address...)
 		host = x.scratch.host
 	}
-	if string(x.Head.Peek("Host")) != string(host) {
-		x.Head.SetBytesV("Host", host)
-	}
-	return target
+	return target, host
 }
 
 // prefixed tells the endpoint which prefix is stripped, unless a trusted proxy has
@@ -159,7 +181,7 @@ func (x *Exchange) prefixed(rw *routetable.Rewrite) {
 	if x.route.RequestEdits.Drops([]byte(name)) {
 		return
 	}
-	if rw.Strips(x.Target) && (x.Flags&wire.HasForwarded == 0 || len(x.Head.Peek(name)) == 0) {
+	if rw.Strips(x.Target) && (x.Flags&wire.HasForwarded == 0 || len(x.head().Peek(name)) == 0) {
 		x.Fields = append(x.Fields, Field{Name: name, Text: rw.Strip})
 	}
 }

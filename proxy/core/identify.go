@@ -27,11 +27,11 @@ func (x *Exchange) RequestID() []byte {
 	}
 	if x.Flags&identified == 0 {
 		x.Flags |= identified
-		if !x.Peer.Trusted || len(x.Head.Peek(RequestIDName)) == 0 {
+		if !x.Peer.Trusted || len(x.head().Peek(RequestIDName)) == 0 {
 			x.nameRequest()
 		}
 	}
-	return x.Head.Peek(RequestIDName)
+	return x.head().Peek(RequestIDName)
 }
 
 // nameRequest makes up 128 bits. They are no secret: nobody is let in for knowing them.
@@ -45,8 +45,8 @@ func (x *Exchange) nameRequest() {
 	}
 	var name [2 * len(bits)]byte
 	hex.Encode(name[:], bits[:])
-	x.Head.Del(RequestIDName)
-	x.Head.SetBytesV(RequestIDName, name[:])
+	x.head().Del(RequestIDName)
+	x.head().SetBytesV(RequestIDName, name[:])
 }
 
 // announce adds the fields that a listener adds by option: what names the request and
@@ -58,7 +58,7 @@ func (x *Exchange) announce() {
 	}
 	if x.Listener.Forwarded {
 		var room [128]byte
-		x.Head.AddBytesV("Forwarded", x.appendForwarded(room[:0]))
+		x.head().AddBytesV("Forwarded", x.appendForwarded(room[:0]))
 	}
 }
 

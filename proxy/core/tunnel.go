@@ -15,7 +15,7 @@ import (
 // called between Begin and the first Next, by adapters that can carry a tunnel.
 func (c *Core) Upgrade(x *Exchange, dst []byte) []byte {
 	from := len(dst)
-	for _, v := range x.Head.PeekAll("Upgrade") {
+	for _, v := range x.head().PeekAll("Upgrade") {
 		wire.Tokens(v, func(t []byte) {
 			if len(dst) == from && listed(x.policy.Upgrades, t) {
 				dst = append(dst, t...)

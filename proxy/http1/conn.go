@@ -72,8 +72,12 @@ type work struct {
 	req    fasthttp.RequestHeader
 	resp   fasthttp.ResponseHeader
 	x      core.Exchange
-	// target and host are as the client sent them.
-	target, host []byte
+	// asked is the head as the client sent it, malformed what the codec says of it.
+	asked     []byte
+	malformed error
+	// verbatim says that the response's head goes on as it lies in the buffer, and is not
+	// in resp.
+	verbatim bool
 	// upgrade is the protocol that the endpoint is asked for, as the client wrote it;
 	// empty: none.
 	upgrade []byte
@@ -198,7 +202,7 @@ func (c *conn) release() {
 	}
 	c.work = nil
 	w.br.Reset(nil)
-	w.x.Head, w.x.Listener, w.x.Peer = nil, nil, nil
+	w.x.Head, w.x.Source, w.x.Listener, w.x.Peer = nil, nil, nil, nil
 	works.Put(w)
 }
 
@@ -253,6 +257,9 @@ func (c *conn) handle(err error) bool {
 	if reason := c.server.core.Begin(&c.x); reason != core.None {
 		return c.fail(reason, "")
 	}
+	if c.malformed != nil {
+		return c.fail(core.BadRequest, "malformed head")
+	}
 	if reason, why := c.takeBody(); reason != core.None {
 		return c.fail(reason, why)
 	}
@@ -266,11 +273,11 @@ func (c *conn) handle(err error) bool {
 func (c *conn) begin() {
 	c.timed, c.serving, c.turn.blank = false, true, 0
 	c.x.Reset()
-	c.x.Listener, c.x.Peer, c.x.Shard, c.x.Head = c.listener, &c.peer, c.shard, &c.req
+	c.x.Listener, c.x.Peer, c.x.Shard, c.x.Source = c.listener, &c.peer, c.shard, c
 	c.x.Method, c.x.Target, c.x.Host, c.x.Flags = nil, nil, nil, 0
 	c.body, c.upgrade = body{}, c.upgrade[:0]
 	c.up = nil
-	c.keep, c.sent, c.deadline = false, 0, 0
+	c.keep, c.sent, c.deadline, c.malformed = false, 0, 0, nil
 	c.gone.Store(false)
 }
 

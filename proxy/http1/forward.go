@@ -21,9 +21,12 @@ func (c *conn) forward() bool {
 		if reason != core.None {
 			return c.fail(reason, "")
 		}
+		if c.malformed != nil {
+			return c.fail(core.BadRequest, "malformed head")
+		}
 		c.deadline = a.Deadline
 		err := c.try(a)
-		if err == nil && c.resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		if err == nil && c.upHead.Status == fasthttp.StatusSwitchingProtocols {
 			return c.openTunnel(a)
 		}
 		if err == nil {
@@ -99,9 +102,14 @@ func (c *conn) converse(a *core.Attempt) error {
 
 // appendRequest appends the head as it goes to the endpoint, and a buffered body.
 func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
-	c.req.SetRequestURIBytes(a.Target)
-	dst = c.req.AppendBytes(dst)
-	dst = dst[:len(dst)-2] // the blank line: more fields follow
+	if c.x.Head == nil && c.head.Verbatim() && !c.head.Chunked {
+		dst = append(append(dst, c.x.Method...), ' ')
+		dst = append(append(dst, a.Target...), " HTTP/1.1\r\nHost: "...)
+		dst = append(append(dst, a.Host...), "\r\n"...)
+		dst = c.head.AppendFields(dst, c.asked)
+	} else {
+		dst = appendParsed(dst, c.x.Parsed(), a)
+	}
 	for i := range c.x.Fields {
 		dst = c.x.Fields[i].AppendTo(dst)
 	}
@@ -116,6 +124,17 @@ func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
 	return dst
 }
 
+// appendParsed appends the head that the codec has read, without the blank line: more
+// fields follow.
+func appendParsed(dst []byte, h *fasthttp.RequestHeader, a *core.Attempt) []byte {
+	if string(h.Peek("Host")) != string(a.Host) {
+		h.SetBytesV("Host", a.Host)
+	}
+	h.SetRequestURIBytes(a.Target)
+	dst = h.AppendBytes(dst)
+	return dst[:len(dst)-2]
+}
+
 // errStatus is a response that a proxy cannot relay.
 var errStatus = errors.New("status is not one of a final response")
 
@@ -127,10 +146,13 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 		if err := c.scanResponse(up); err != nil {
 			return err
 		}
+		status := c.upHead.Status
+		if c.verbatim = c.mayCopyHead(status); c.verbatim {
+			return nil
+		}
 		if err := c.resp.Read(up.Reader); err != nil {
 			return err
 		}
-		status := c.resp.StatusCode()
 		switch {
 		case status >= 200 && status <= 599:
 			return nil
@@ -144,6 +166,14 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 			}
 		}
 	}
+}
+
+// mayCopyHead says whether the scanned head of a response may go on as it is written,
+// but for the lines that concern one connection. Otherwise the codec reads it.
+func (c *conn) mayCopyHead(status int) bool {
+	return c.upHead.Verbatim() && !(c.upHead.Chunked && c.upHead.ContentLength >= 0) &&
+		status >= 200 && status <= 599 && status != fasthttp.StatusNoContent &&
+		c.x.ResponseEdits() == nil && !c.listener.RequestID
 }
 
 // scanResponse reads until a whole head is in the buffer, and checks it.

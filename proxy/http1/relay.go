@@ -40,7 +40,7 @@ func (c *conn) relay(a *core.Attempt) bool {
 		c.keep = c.bodyGone()
 	}
 	c.out = c.appendHead(c.out[:0], to)
-	c.sent = c.resp.StatusCode()
+	c.sent = c.upHead.Status
 	reason := c.relayBody(a, from, to)
 	c.finishUpstream(reason == core.None)
 	if reason != core.None && to == byClose {
@@ -51,10 +51,10 @@ func (c *conn) relay(a *core.Attempt) bool {
 	return c.finish(reason == core.None)
 }
 
-// responseFraming says how the body of c.resp is framed (RFC 9112 §6.3).
+// responseFraming says how the body of the response is framed (RFC 9112 §6.3).
 func (c *conn) responseFraming() framing {
-	status := c.resp.StatusCode()
-	switch n := c.resp.ContentLength(); {
+	status := c.upHead.Status
+	switch n := c.responseLength(); {
 	case string(c.x.Method) == "HEAD" || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified:
 		return bodyless
 	case n >= 0:
@@ -73,8 +73,45 @@ func (c *conn) bodyGone() bool {
 	return !c.pump.started || (c.pump.last.Load() && !c.pump.failed.Load())
 }
 
+// responseLength is the length of the response's body, -1 when it is chunked, less when
+// it ends with the connection.
+func (c *conn) responseLength() int64 {
+	switch {
+	case !c.verbatim:
+		return int64(c.resp.ContentLength())
+	case c.upHead.Chunked:
+		return -1
+	case c.upHead.ContentLength < 0:
+		return -2
+	default:
+		return c.upHead.ContentLength
+	}
+}
+
+// copyHead appends the response's head as it lies in the buffer, and takes it off.
+func (c *conn) copyHead(dst []byte, to framing) []byte {
+	b, _ := c.up.Reader.Peek(c.upHead.Len)
+	dst = c.upHead.AppendHead(dst, b)
+	_, _ = c.up.Reader.Discard(len(b))
+	if c.listener.Via {
+		dst = append(dst, "Via: "+core.Via+"\r\n"...)
+	}
+	return c.appendFraming(dst, to)
+}
+
+// appendFraming ends the head of a response.
+func (c *conn) appendFraming(dst []byte, to framing) []byte {
+	if to == byChunks {
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	return append(c.appendConnection(dst), "\r\n"...)
+}
+
 // appendHead appends the response's head as it goes to the client.
 func (c *conn) appendHead(dst []byte, to framing) []byte {
+	if c.verbatim {
+		return c.copyHead(dst, to)
+	}
 	dst = appendStatusLine(dst, c.resp.StatusCode(), c.resp.StatusMessage())
 	nominated := c.responseNominated()
 	edits := c.x.ResponseEdits()
@@ -101,10 +138,7 @@ func (c *conn) appendHead(dst []byte, to framing) []byte {
 	if edits != nil {
 		dst = c.x.AppendEdits(dst, edits)
 	}
-	if to == byChunks {
-		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-	}
-	return append(c.appendConnection(dst), "\r\n"...)
+	return c.appendFraming(dst, to)
 }
 
 // appendConnection says whether the connection goes on, where that is not what the
@@ -198,7 +232,7 @@ func (c *conn) relayBody(a *core.Attempt, from, to framing) core.Reason {
 	case bodyless:
 		return c.flush(a, c.answered)
 	case byLength:
-		return c.relayLength(a, int64(c.resp.ContentLength()))
+		return c.relayLength(a, c.responseLength())
 	case byChunks:
 		return c.relayChunks(a, to)
 	default:
@@ -401,6 +435,14 @@ func (c *conn) relayUntilClose(a *core.Attempt, to framing) core.Reason {
 	}
 }
 
+// responseCloses says whether the endpoint means to close the connection.
+func (c *conn) responseCloses() bool {
+	if c.verbatim {
+		return c.upHead.Has(wire.HasClose)
+	}
+	return c.resp.ConnectionClose()
+}
+
 // finishUpstream gives the connection to the endpoint back, if it can serve
 // another request.
 func (c *conn) finishUpstream(whole bool) {
@@ -413,7 +455,7 @@ func (c *conn) finishUpstream(whole bool) {
 	}
 	up := c.up
 	c.up = nil
-	if whole && !c.resp.ConnectionClose() && up.Reader.Buffered() == 0 {
+	if whole && !c.responseCloses() && up.Reader.Buffered() == 0 {
 		up.Release()
 		return
 	}

@@ -1,8 +1,12 @@
 package http1
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"sync"
+
+	"github.com/valyala/fasthttp"
 
 	"usher/proxy/core"
 	"usher/proxy/wire"
@@ -61,41 +65,56 @@ func (c *conn) armHead() {
 	c.watch.Arm(c.listener.HeaderDeadline(c.now()))
 }
 
-// takeHead hands the scanned head to the codec and fills the exchange.
+// takeHead takes the scanned head off the buffer and fills the exchange.
 func (c *conn) takeHead() (core.Reason, string) {
-	raw, _ := c.br.Peek(c.head.Len)
-	if err := c.req.Read(c.br); err != nil {
-		return core.BadRequest, "malformed head"
-	}
+	b, _ := c.br.Peek(c.head.Len)
+	c.asked = append(c.asked[:0], b...)
+	_, _ = c.br.Discard(len(b))
 	x := &c.x
 	x.Start = c.now()
 	x.Flags = c.head.Flags
-	x.Method = c.req.Method()
-	// A rewrite overwrites the codec's target and Host: what the client asked for is
-	// kept beside them, for the next try.
-	c.target = append(c.target[:0], c.req.RequestURI()...)
-	t, err := wire.ParseTarget(x.Method, c.target)
+	x.Method = c.head.Method.Of(c.asked)
+	t, err := wire.ParseTarget(x.Method, c.head.Target.Of(c.asked))
 	if err != nil {
 		return core.BadRequest, err.Error()
 	}
 	c.body.asterisk = t.Asterisk
 	x.Target = t.Origin
-	c.host = append(c.host[:0], c.req.Peek("Host")...)
-	x.Host = c.host
+	x.Host = c.head.Host.Of(c.asked)
 	if t.Authority != nil {
 		x.Host = t.Authority
-		c.req.SetBytesV("Host", t.Authority)
-	}
-	if x.Flags&wire.HasUnderscore != 0 && c.listener.UnderscoreHeaders != "keep" {
-		c.dropUnderscored(raw)
 	}
 	c.body.taken = c.head.ContentLength <= 0 && !c.head.Chunked
 	c.keep = c.wantsKeep() && !c.server.draining.Load()
-	if c.head.Minor == 0 {
-		c.req.SetProtocol("HTTP/1.1")
-	}
 	return core.None, ""
 }
+
+// ParseHead implements core.HeadSource.
+func (c *conn) ParseHead() *fasthttp.RequestHeader {
+	r := heads.Get().(*headReader) //nolint:forcetypeassert // the list holds nothing else
+	defer heads.Put(r)
+	r.bytes.Reset(c.asked)
+	r.buffer.Reset(&r.bytes)
+	if c.malformed = c.req.Read(r.buffer); c.malformed != nil {
+		c.req.Reset()
+	}
+	c.req.SetProtocol("HTTP/1.1")
+	if string(c.req.Peek("Host")) != string(c.x.Host) {
+		c.req.SetBytesV("Host", c.x.Host)
+	}
+	if c.x.Flags&wire.HasUnderscore != 0 && c.listener.UnderscoreHeaders != "keep" {
+		c.dropUnderscored()
+	}
+	return &c.req
+}
+
+// headReader hands a head to the codec.
+type headReader struct {
+	bytes  bytes.Reader
+	buffer *bufio.Reader
+}
+
+var heads = sync.Pool{New: func() any { return &headReader{buffer: bufio.NewReaderSize(nil, readBuffer)} }}
 
 // wantsKeep says whether the client means to send more requests (RFC 9112 §9.3).
 func (c *conn) wantsKeep() bool {
@@ -106,10 +125,9 @@ func (c *conn) wantsKeep() bool {
 }
 
 // dropUnderscored deletes the fields with an underscore in their name: CGI-like
-// upstreams take X_Forwarded_For for X-Forwarded-For. raw is the head, still in
-// the buffer.
-func (c *conn) dropUnderscored(raw []byte) {
-	for _, line := range bytes.Split(raw, []byte("\r\n"))[1:] {
+// upstreams take X_Forwarded_For for X-Forwarded-For.
+func (c *conn) dropUnderscored() {
+	for _, line := range bytes.Split(c.asked, []byte("\r\n"))[1:] {
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		if bytes.IndexByte(name, '_') >= 0 {
 			c.req.DelBytes(name)

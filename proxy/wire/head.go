@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"strconv"
 )
 
 // Refused is a request head that usher does not take, and the status that says so.
@@ -63,12 +64,15 @@ const (
 	HasLoop                         // CDN-Loop
 	HasEscapes                      // percent-encoding in the target
 	hasHost
+	unusual // see Verbatim
 )
 
-// Head is what the scanner learned of a request's head. Its spans are offsets from
+// Head is what the scanner learned of a message's head. Its spans are offsets from
 // the head's first byte.
 type Head struct {
+	// Method, Target and Host are a request's, Status is a response's.
 	Method, Target, Host Span
+	Status               int
 	// Minor is the 1 of HTTP/1.1.
 	Minor int
 	// ContentLength is -1 when there is none.
@@ -78,10 +82,17 @@ type Head struct {
 	// Len is the length of the head, the blank line included.
 	Len int
 
-	// next is the offset of the first line not read yet.
-	next    int
-	started bool
+	// next is the offset of the first line not read yet, fields that of the first field.
+	next, fields int
+	started      bool
+	// apart are the lines that do not go on as they are, in order.
+	apart  [maxApart]Span
+	nApart int
 }
+
+// maxApart is how many lines that do not go on a head may have and still be forwarded
+// verbatim.
+const maxApart = 6
 
 // Span is a part of the head.
 type Span struct{ From, To int }
@@ -98,6 +109,33 @@ func (h *Head) Fresh() bool { return h.next == 0 }
 // Has says whether any of the flags is set.
 func (h *Head) Has(f Flags) bool { return h.Flags&f != 0 }
 
+// Verbatim says whether the fields may go on as they are written, but for the lines
+// set apart: nothing in them can be read in two ways.
+func (h *Head) Verbatim() bool { return h.Flags&(unusual|HasNominated|HasUnderscore) == 0 }
+
+// AppendFields appends the field lines of the head that go on, and returns dst. head is
+// what was scanned. Left out are those that concern one connection alone (RFC 9110
+// §7.6.1), Host, Expect, and a response's Transfer-Encoding; Content-Length is last.
+func (h *Head) AppendFields(dst, head []byte) []byte {
+	from := h.fields
+	for _, line := range h.apart[:h.nApart] {
+		dst = append(dst, head[from:line.From]...)
+		from = line.To
+	}
+	dst = append(dst, head[from:h.Len-2]...)
+	if h.ContentLength < 0 {
+		return dst
+	}
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), h.ContentLength, 10)
+	return append(dst, "\r\n"...)
+}
+
+// AppendHead appends a response's head as AppendFields does its fields: the blank line is
+// not there.
+func (h *Head) AppendHead(dst, head []byte) []byte {
+	return h.AppendFields(append(dst, head[:h.fields]...), head)
+}
+
 // ScanRequest reads the head of a request at the front of b. With ErrMore it wants
 // to be called again with the same bytes and more behind them; it goes on where it
 // stopped. Any other error is a *Refused.
@@ -112,6 +150,7 @@ func (h *Head) ScanRequest(b []byte) error {
 		switch {
 		case !h.started:
 			err = h.requestLine(line, at)
+			h.fields = h.next
 		case len(line) == 0:
 			h.Len = h.next
 			return h.finish(b)
@@ -208,7 +247,7 @@ func (h *Head) field(line []byte, at int) error {
 		}
 		return errFieldValue
 	}
-	return h.known(name, value, at+colon+1+leading(line[colon+1:]))
+	return h.known(name, value, Span{at, at + colon + 1 + leading(line[colon+1:])})
 }
 
 // leading is the length of the white space in front of b.
@@ -219,37 +258,41 @@ func leading(b []byte) (n int) {
 	return n
 }
 
-// known takes note of the fields that decide framing, routing and hygiene. The
-// switch on the length keeps other fields cheap.
-func (h *Head) known(name, value []byte, at int) error {
+// known takes note of the fields that decide framing, routing and hygiene. at spans
+// from the beginning of the line to that of the value. The switch on the length keeps
+// other fields cheap.
+func (h *Head) known(name, value []byte, at Span) error {
 	switch len(name) {
 	case 2:
-		h.flagIf(name, "te", HasHopByHop)
+		h.hopByHop(name, "te", at)
 	case 4:
 		if EqualFold(name, "host") {
 			return h.host(value, at)
 		}
 	case 6:
 		if EqualFold(name, "expect") {
+			h.setApart(at)
 			return h.expect(value)
 		}
 	case 7:
-		h.flagIf(name, "upgrade", HasHopByHop)
-		h.flagIf(name, "trailer", HasHopByHop)
+		h.hopByHop(name, "upgrade", at)
+		h.hopByHop(name, "trailer", at)
 	case 8:
 		h.flagIf(name, "cdn-loop", HasLoop)
 	case 9:
 		h.flagIf(name, "forwarded", HasForwarded)
 		h.flagIf(name, "x-real-ip", HasForwarded)
 	case 10:
-		h.flagIf(name, "keep-alive", HasHopByHop)
+		h.hopByHop(name, "keep-alive", at)
 		if EqualFold(name, "connection") {
-			h.connection(value)
+			h.connection(value, at)
 		}
 	case 14:
 		if EqualFold(name, "content-length") {
-			return h.length(value)
+			return h.length(value, at)
 		}
+	case 16:
+		h.hopByHop(name, "proxy-connection", at)
 	case 17:
 		if EqualFold(name, "transfer-encoding") {
 			return h.coding(value)
@@ -257,8 +300,9 @@ func (h *Head) known(name, value []byte, at int) error {
 	}
 	if len(name) > 11 && EqualFold(name[:12], "x-forwarded-") {
 		h.Flags |= HasForwarded
-	} else if len(name) > 6 && EqualFold(name[:6], "proxy-") {
-		h.Flags |= HasHopByHop
+	} else if len(name) > 16 && EqualFold(name[:6], "proxy-") {
+		h.hopByHop(name, "proxy-authenticate", at)
+		h.hopByHop(name, "proxy-authorization", at)
 	}
 	return nil
 }
@@ -269,12 +313,31 @@ func (h *Head) flagIf(name []byte, s string, f Flags) {
 	}
 }
 
-func (h *Head) host(value []byte, at int) error {
+// hopByHop notes a field that concerns this connection alone.
+func (h *Head) hopByHop(name []byte, s string, at Span) {
+	if EqualFold(name, s) {
+		h.Flags |= HasHopByHop
+		h.setApart(at)
+	}
+}
+
+// setApart notes that the line just read does not go on as it is.
+func (h *Head) setApart(at Span) {
+	if h.nApart == maxApart {
+		h.Flags |= unusual
+		return
+	}
+	h.apart[h.nApart] = Span{at.From, h.next}
+	h.nApart++
+}
+
+func (h *Head) host(value []byte, at Span) error {
 	if h.Has(hasHost) {
 		return errHost
 	}
 	h.Flags |= hasHost
-	h.Host = Span{at, at + len(value)}
+	h.Host = Span{at.To, at.To + len(value)}
+	h.setApart(at)
 	return nil
 }
 
@@ -287,8 +350,9 @@ func (h *Head) expect(value []byte) error {
 }
 
 // connection notes what the tokens of Connection ask for (RFC 9110 §7.6.1).
-func (h *Head) connection(value []byte) {
+func (h *Head) connection(value []byte, at Span) {
 	h.Flags |= HasConnection
+	h.setApart(at)
 	Tokens(value, func(t []byte) {
 		switch {
 		case EqualFold(t, "close"):
@@ -303,7 +367,7 @@ func (h *Head) connection(value []byte) {
 	})
 }
 
-func (h *Head) length(value []byte) error {
+func (h *Head) length(value []byte, at Span) error {
 	if h.ContentLength >= 0 {
 		return errLengthTwice
 	}
@@ -312,6 +376,7 @@ func (h *Head) length(value []byte) error {
 		return errLength
 	}
 	h.ContentLength = n
+	h.setApart(at) // written anew: no white space or zeros that another might read otherwise
 	return nil
 }
 
