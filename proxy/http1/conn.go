@@ -95,7 +95,9 @@ type work struct {
 	sent int
 	// deadline bounds the whole request, 0 for no bound.
 	deadline int64
-	answered int64
+	// clock is the time of the last read from the client while nothing was waited for
+	// since, else 0. answered is when the response began, ended when the request was over.
+	clock, answered, ended int64
 }
 
 var works = sync.Pool{New: func() any {
@@ -190,6 +192,7 @@ func (c *conn) acquire() {
 		c.work = works.Get().(*work) //nolint:forcetypeassert // the list holds nothing else
 		c.br.Reset(c)
 		c.head.Reset()
+		c.clock, c.ended = 0, 0
 	}
 }
 
@@ -236,7 +239,8 @@ func (c *conn) recover() {
 // end records the request.
 func (c *conn) end(reason core.Reason) {
 	c.serving = false
-	c.server.core.End(&c.x, c.sent, reason, c.now())
+	c.ended = c.now()
+	c.server.core.End(&c.x, c.sent, reason, c.ended)
 }
 
 // handle serves the request whose head is scanned (err is nil) or refused, and
@@ -283,6 +287,17 @@ func (c *conn) begin() {
 
 // now is the time on the sweeper's clock.
 func (c *conn) now() int64 { return c.server.sweeper.Now() }
+
+// lately is the time as of the last read, if nothing was waited for since. Looking at the
+// clock is no system call, and yet the dearest of what a request does more than once.
+func (c *conn) lately() int64 {
+	now := c.clock
+	c.clock = 0
+	if now == 0 {
+		now = c.now()
+	}
+	return now
+}
 
 // until is the deadline d from now, or the request's if that is sooner. A d of 0
 // is no bound.

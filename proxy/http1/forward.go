@@ -47,7 +47,7 @@ func (c *conn) forward() bool {
 
 // try sends the request to one endpoint and reads the head of its response.
 func (c *conn) try(a *core.Attempt) *upstream.Error {
-	begin := c.now()
+	begin := c.lately()
 	c.out = c.appendRequest(c.out[:0], a)
 	uerr := c.connectAndConverse(a, begin)
 	c.answered = c.now()
@@ -171,7 +171,7 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 // mayCopyHead says whether the scanned head of a response may go on as it is written,
 // but for the lines that concern one connection. Otherwise the codec reads it.
 func (c *conn) mayCopyHead(status int) bool {
-	return c.upHead.Verbatim() && !(c.upHead.Chunked && c.upHead.ContentLength >= 0) &&
+	return c.upHead.Verbatim() && (!c.upHead.Chunked || c.upHead.ContentLength < 0) &&
 		status >= 200 && status <= 599 && status != fasthttp.StatusNoContent &&
 		c.x.ResponseEdits() == nil && !c.listener.RequestID
 }

@@ -53,16 +53,18 @@ func (c *conn) readMore(n int) error {
 		return errAgain
 	case err != nil:
 		return errGone
-	case n == 0:
-		c.armHead()
+	}
+	c.clock = c.now()
+	if n == 0 {
+		c.armHead(c.clock)
 	}
 	return nil
 }
 
 // armHead sets the deadline of the head that has begun.
-func (c *conn) armHead() {
+func (c *conn) armHead(now int64) {
 	c.timed = true
-	c.watch.Arm(c.listener.HeaderDeadline(c.now()))
+	c.watch.Arm(c.listener.HeaderDeadline(now))
 }
 
 // takeHead takes the scanned head off the buffer and fills the exchange.
@@ -71,7 +73,8 @@ func (c *conn) takeHead() (core.Reason, string) {
 	c.asked = append(c.asked[:0], b...)
 	_, _ = c.br.Discard(len(b))
 	x := &c.x
-	x.Start = c.now()
+	x.Start = c.lately()
+	c.clock = x.Start
 	x.Flags = c.head.Flags
 	x.Method = c.head.Method.Of(c.asked)
 	t, err := wire.ParseTarget(x.Method, c.head.Target.Of(c.asked))
@@ -180,6 +183,7 @@ func (c *conn) bufferBody(n int) (core.Reason, string) {
 		}
 	}
 	for c.br.Buffered() < n {
+		c.clock = 0
 		c.watch.Arm(c.until(c.now(), c.server.core.BodyIdle(&c.x)))
 		if _, err := c.br.Peek(c.br.Buffered() + 1); err != nil {
 			if c.watch.Fired() {

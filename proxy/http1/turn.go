@@ -165,12 +165,15 @@ func (c *conn) wholeBody() bool {
 func (c *conn) mayWait() (leave bool) {
 	if c.br.Buffered() > 0 {
 		if !c.timed { // its beginning came with the last request
-			c.armHead()
+			c.armHead(c.now())
 		}
 		return false
 	}
+	now := c.ended
+	if now == 0 { // it waits for its first request
+		now = c.now()
+	}
 	c.release()
-	now := c.now()
 	c.watch.Arm(c.listener.IdleDeadline(now))
 	c.watch.Wait(now)
 	c.state.Store(idle)

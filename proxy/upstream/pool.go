@@ -201,7 +201,7 @@ func (p *Pool) tell(why string, err error) {
 
 // put takes an idle connection back.
 func (p *Pool) put(c *Conn) {
-	c.idleSince = p.owner.sweeper.Now()
+	c.idleSince = p.owner.sweeper.Recent()
 	p.mu.Lock()
 	surplus := p.retired || (p.maxOpen > 0 && p.places > p.maxOpen)
 	if !surplus {

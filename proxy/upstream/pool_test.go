@@ -163,7 +163,9 @@ func TestExpire(t *testing.T) {
 			}
 		}
 		old.Release()
-		between := s.sweeper.Now()
+		released := s.sweeper.Recent()
+		proxytest.Eventually(t, "a tick", func() bool { return s.sweeper.Recent() > released })
+		between := s.sweeper.Recent()
 		young.Release()
 		s.Expire(between)
 		if n := s.Open(); n != 1 {

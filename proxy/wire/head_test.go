@@ -84,7 +84,7 @@ func TestScanRequest(t *testing.T) {
 		{"X-Real-IP", get + "X-Real-IP: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasForwarded},
 		{"TE", get + "TE: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},
 		{"Proxy-", get + "Proxy-Any: a\r\n\r\n", "GET", "a", "/", 1, -1, false, 0},
-		{"Proxy-Authorization", get + "proxy-Authorization: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},
+		{"Proxy-Authenticate", get + "proxy-Authenticate: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},
 		{"Proxy-Connection", get + "Proxy-connection: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},
 		{"Keep-Alive", get + "Keep-Alive: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},
 		{"Trailer", get + "Trailer: a\r\n\r\n", "GET", "a", "/", 1, -1, false, wire.HasHopByHop},

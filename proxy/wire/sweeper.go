@@ -30,6 +30,7 @@ const probeAfter = 200 * time.Millisecond
 // one goroutine looks at all of them each Tick.
 type Sweeper struct {
 	epoch  time.Time
+	recent atomic.Int64
 	next   atomic.Uint32
 	shards [16]sweepShard
 }
@@ -41,10 +42,17 @@ type sweepShard struct {
 }
 
 // NewSweeper returns a Sweeper; Run must be running for deadlines to be enforced.
-func NewSweeper() *Sweeper { return &Sweeper{epoch: time.Now()} }
+func NewSweeper() *Sweeper {
+	s := &Sweeper{epoch: time.Now()}
+	s.recent.Store(1)
+	return s
+}
 
 // Now is the time on the sweeper's clock, in nanoseconds; always above 0.
 func (s *Sweeper) Now() int64 { return int64(time.Since(s.epoch)) + 1 }
+
+// Recent is what Now was at the last Tick: for who needs no better and asks often.
+func (s *Sweeper) Recent() int64 { return s.recent.Load() }
 
 // fired marks a deadline that was enforced.
 const fired = -1
@@ -145,6 +153,7 @@ func probe(target Expirer) {
 }
 
 func (s *Sweeper) sweep(now int64) {
+	s.recent.Store(now)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
