@@ -35,9 +35,8 @@ type flow struct {
 	// failed is the side that err came from; nil: none.
 	failed *side
 	err    error
-	// bulky says that the last bytes were moved within the kernel, bulk what is next.
+	// bulky says that the last bytes were moved within the kernel.
 	bulky bool
-	bulk  io.LimitedReader
 }
 
 // run moves bytes until src ends, and passes that on; or until the tunnel is to end.
@@ -158,26 +157,30 @@ func (f *flow) plenty(fd uintptr) bool {
 		return false
 	}
 	n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
-	if err != nil || n < spliceMin {
-		return false
-	}
-	f.bulk.N = min(int64(n), spliceStep)
-	return true
+	return err == nil && n >= spliceMin
 }
 
 // splice moves what plenty has found. It is there, so that no pipe is held while src is
 // waited for.
 func (f *flow) splice() {
-	f.bulk.R = f.src.tcp
-	n, err := f.dst.tcp.ReadFrom(&f.bulk)
-	f.moved += uint64(n)
-	f.tunnel.alive()
-	switch {
-	case err == nil:
-	case wire.Ended(f.src.raw):
+	p := wire.TakePipe()
+	if p == nil {
+		f.bulky = false
+		return
+	}
+	defer p.Release()
+	if _, err := p.Fill(f.src.raw, wire.PipeSize); err != nil {
 		f.fail(f.src, err)
-	default:
-		f.fail(f.dst, err)
+		return
+	}
+	for p.Held() > 0 {
+		n, err := p.Drain(f.dst.raw)
+		f.moved += uint64(n)
+		f.tunnel.alive()
+		if err != nil {
+			f.fail(f.dst, err)
+			return
+		}
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"usher/proxy/core"
@@ -17,10 +17,6 @@ import (
 // spliceMin is the length of a body from which it is moved within the kernel
 // rather than through a buffer.
 const spliceMin = 64 << 10
-
-// spliceStep is how much is moved before the deadlines are set again: a peer must
-// take this much in an idle timeout.
-const spliceStep = 256 << 10
 
 // pumpGrace is how long the end of a response waits for the sending of the
 // request's body to notice that it is done.
@@ -131,7 +127,7 @@ func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	left := c.head.ContentLength
 	for left > 0 {
 		if c.br.Buffered() == 0 && left >= spliceMin {
-			if plain := up.Plain(); plain != nil {
+			if _, plain, ok := up.Plain(); ok {
 				return c.spliceBody(up, plain, left, idle)
 			}
 			return c.copyBody(up, left, idle)
@@ -181,34 +177,48 @@ func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
 	return err
 }
 
-// spliceBody moves the rest of the body within the kernel; plain is up's own.
-func (c *conn) spliceBody(up *upstream.Conn, plain *net.TCPConn, left int64, idle time.Duration) error {
+// spliceBody moves the rest of the body within the kernel to the endpoint's plain
+// connection.
+func (c *conn) spliceBody(up *upstream.Conn, plain syscall.RawConn, left int64, idle time.Duration) error {
+	p := wire.TakePipe()
+	if p == nil {
+		return c.copyBody(up, left, idle)
+	}
+	defer p.Release()
 	for left > 0 {
-		at := c.until(c.now(), idle)
-		c.armPump(at)
-		if !c.pump.headSeen.Load() {
-			up.Watch.Arm(at)
+		c.armPump(c.until(c.now(), idle))
+		n, err := p.Fill(c.raw, int(min(left, wire.PipeSize)))
+		if n == 0 && err == nil {
+			err = io.ErrUnexpectedEOF
 		}
-		c.pump.last.Store(left <= spliceStep)
-		n, err := transfer(plain, c.nc, min(left, spliceStep))
-		left -= n
-		c.pump.sent.Add(uint64(n))
 		if err != nil {
-			if wire.Ended(c.raw) || (c.watch.Fired() && wire.Quiet(c.raw)) {
-				return &clientError{err}
-			}
-			return err
+			return &clientError{err}
 		}
-		if n == 0 {
-			return &clientError{io.ErrUnexpectedEOF}
+		c.pump.last.Store(int64(n) == left)
+		left -= int64(n)
+		for p.Held() > 0 {
+			if err := c.drainUp(up, p, plain, idle); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// transfer moves n bytes, by splice where the kernel can.
-func transfer(dst, src *net.TCPConn, n int64) (int64, error) {
-	return dst.ReadFrom(&io.LimitedReader{R: src, N: n})
+// drainUp gives the endpoint some of what the pipe holds.
+func (c *conn) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
+	at := c.until(c.now(), idle)
+	c.armPump(at)
+	first := !c.pump.headSeen.Load()
+	if first {
+		up.Watch.Arm(at)
+	}
+	n, err := p.Drain(plain)
+	if first && !c.pump.headSeen.Load() {
+		up.Watch.Arm(c.deadline)
+	}
+	c.pump.sent.Add(uint64(n))
+	return err
 }
 
 // sendChunks decodes the body's chunks and sends them framed anew; trailers are

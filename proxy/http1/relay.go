@@ -3,8 +3,8 @@ package http1
 import (
 	"errors"
 	"io"
-	"net"
 	"strconv"
+	"syscall"
 
 	"github.com/valyala/fasthttp"
 
@@ -264,15 +264,13 @@ func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
 	if reason := c.flush(a, c.answered); reason != core.None {
 		return reason
 	}
-	plain := c.up.Plain()
-	switch {
-	case n < spliceMin:
+	if n < spliceMin {
 		return c.relayRest(a, n)
-	case plain != nil:
-		return c.spliceResponse(a, plain, n)
-	default:
-		return c.copyResponse(a, n)
 	}
+	if _, plain, ok := c.up.Plain(); ok {
+		return c.spliceResponse(a, plain, n)
+	}
+	return c.copyResponse(a, n)
 }
 
 // relayRest copies n bytes through c.out, which is empty.
@@ -297,34 +295,39 @@ func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
 	return core.None
 }
 
-// spliceResponse moves n bytes within the kernel; plain is the endpoint's connection.
-func (c *conn) spliceResponse(a *core.Attempt, plain *net.TCPConn, n int64) core.Reason {
+// spliceResponse moves n bytes within the kernel from the endpoint's plain connection.
+func (c *conn) spliceResponse(a *core.Attempt, plain syscall.RawConn, n int64) core.Reason {
+	p := wire.TakePipe()
+	if p == nil {
+		return c.copyResponse(a, n)
+	}
+	defer p.Release()
 	begin := c.now()
 	defer func() { c.x.Upstream += c.now() - begin }()
 	for n > 0 {
-		at := c.until(c.now(), a.Policy.IdleTimeout)
-		c.watch.Arm(at)
-		c.up.Watch.Arm(at)
-		m, err := transfer(c.nc, plain, min(n, spliceStep))
-		n -= m
-		c.x.Sent += uint64(m)
-		if err != nil || m == 0 {
-			return c.spliceReason()
+		c.armBoth(a)
+		if m, err := p.Fill(plain, int(min(n, wire.PipeSize))); err != nil || m == 0 {
+			return c.cutReason()
+		}
+		for p.Held() > 0 {
+			c.armBoth(a)
+			m, err := p.Drain(c.raw)
+			n -= int64(m)
+			c.x.Sent += uint64(m)
+			if err != nil {
+				return core.ClientGone
+			}
 		}
 	}
 	return core.None
 }
 
-// spliceReason is why a transfer ended early. Its error does not tell the side: the
-// endpoint's is to blame if its connection has ended, or has nothing to give.
-func (c *conn) spliceReason() core.Reason {
-	if c.gone.Load() {
-		return core.ClientGone
-	}
-	if c.up.Dead() || (c.up.Watch.Fired() && c.up.Idle()) {
-		return c.cutReason()
-	}
-	return core.ClientGone
+// armBoth gives both sides an idle timeout from now on: while one is waited for, the
+// other's must not come.
+func (c *conn) armBoth(a *core.Attempt) {
+	at := c.until(c.now(), a.Policy.IdleTimeout)
+	c.watch.Arm(at)
+	c.up.Watch.Arm(at)
 }
 
 // cutReason is why a response that had begun was cut on the endpoint's side.

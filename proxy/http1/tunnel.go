@@ -152,10 +152,8 @@ func (c *conn) newTunnel() *tunnel {
 func endpointSide(up *upstream.Conn) side {
 	up.Reader = nil
 	s := side{reader: up, writer: up, gone: core.UpstreamReset}
-	if tcp := up.Plain(); tcp != nil {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			s.tcp, s.raw = tcp, raw
-		}
+	if tcp, raw, ok := up.Plain(); ok {
+		s.tcp, s.raw = tcp, raw
 	}
 	return s
 }

@@ -75,13 +75,10 @@ func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
 // for. Nothing was sent on it.
 var ErrStale = errors.New("idle connection is no good any more")
 
-// Plain returns the connection itself, for who moves bytes within the kernel; nil
-// over TLS. Nobody else reads from or writes to it meanwhile.
-func (c *Conn) Plain() *net.TCPConn {
-	if c.secure != nil {
-		return nil
-	}
-	return c.tcp
+// Plain returns the connection itself, for who moves bytes within the kernel; ok says
+// that this can be done: not over TLS. Nobody else reads from or writes to it meanwhile.
+func (c *Conn) Plain() (tcp *net.TCPConn, raw syscall.RawConn, ok bool) {
+	return c.tcp, c.raw, c.secure == nil
 }
 
 // Write implements io.Writer. It may wait until the connection expires.
