@@ -124,6 +124,8 @@ type Limits struct {
 type Admin struct {
 	// Address is host:port; default 127.0.0.1:9900.
 	Address string `yaml:"address"`
+	// Pprof serves the profiles of Go's runtime below /debug/pprof/.
+	Pprof bool `yaml:"pprof"`
 }
 
 // Telemetry is an optional second, read-only listener: /livez, /readyz, /metrics.

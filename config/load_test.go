@@ -133,7 +133,7 @@ func wantFull() *Config {
 			UnderscoreHeaders: "keep", DeferAccept: true,
 		}},
 		Limits:    Limits{MaxConnections: 5000},
-		Admin:     Admin{"127.0.0.1:9901"},
+		Admin:     Admin{Address: "127.0.0.1:9901"},
 		Telemetry: Telemetry{":9902"},
 		Log:       Log{"debug", "json"},
 		StateDir:  "state",

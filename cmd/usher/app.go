@@ -354,6 +354,9 @@ func (a *app) Ready() (bool, string) {
 	}
 }
 
+// Profiling implements admin.State.
+func (a *app) Profiling() bool { return a.config.Load().Admin.Pprof }
+
 // Details implements admin.State.
 func (a *app) Details() []string {
 	var lines []string

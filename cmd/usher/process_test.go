@@ -216,6 +216,21 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
+// The runtime's profiles are there while they are asked for, and on the admin listener
+// alone.
+func TestProfiles(t *testing.T) {
+	u := startWithFile(t, newBackend(t, "b", nil), "")
+	const path = "/debug/pprof/goroutine?debug=1"
+	if code, _ := get(t, u.admin+path, ""); code != 404 {
+		t.Errorf("%d before anybody asked for them", code)
+	}
+	u.write(strings.Replace(withFile, "admin: {", "admin: {pprof: true, ", 1))
+	eventually(t, 10*time.Second, "profiles", func() bool {
+		code, body := get(t, u.admin+path, "")
+		return code == 200 && strings.HasPrefix(body, "goroutine profile:")
+	})
+}
+
 // Listeners come and go with the configuration; the others' connections stay.
 func TestReloadListeners(t *testing.T) {
 	u := startWithFile(t, newBackend(t, "b", nil), "")

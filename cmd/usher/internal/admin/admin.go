@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 )
@@ -20,6 +21,8 @@ type State interface {
 	Ready() (ok bool, why string)
 	// Details are lines on the registries and the table, for /readyz?verbose.
 	Details() []string
+	// Profiling says whether the runtime's profiles are to be had.
+	Profiling() bool
 }
 
 // Handler returns the endpoints: those that only read, and with an api that as well.
@@ -28,11 +31,28 @@ func Handler(s State, api API, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	if api != nil {
 		handleAPI(mux, api)
+		handleProfiles(mux, s)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { readyz(s, w, r) })
 	mux.Handle("GET /metrics", metrics)
 	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// handleProfiles adds the runtime's profiles, which are there while they are wanted.
+func handleProfiles(mux *http.ServeMux, s State) {
+	for path, h := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol,
+		"trace": pprof.Trace,
+	} {
+		mux.HandleFunc("GET /debug/pprof/"+path, func(w http.ResponseWriter, r *http.Request) {
+			if s.Profiling() {
+				h(w, r)
+			} else {
+				fail(w, http.StatusNotFound, "profiles are off: set admin.pprof")
+			}
+		})
+	}
 }
 
 func readyz(s State, w http.ResponseWriter, r *http.Request) {
