@@ -73,7 +73,7 @@ e2e: $(CONSUL) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
-			$(GO) test -race -count=1 -timeout=15m $(TESTFLAGS) $$pkgs; \
+			$(GO) test -race -pgo=off -count=1 -timeout=15m $(TESTFLAGS) $$pkgs; \
 		fi
 
 .PHONY: vet

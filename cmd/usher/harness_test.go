@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		binary = filepath.Join(dir, "usher")
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
+		build := exec.Command("go", "build", "-buildvcs=false", "-pgo=off", "-o", binary, ".")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
 			return 1
