@@ -27,7 +27,7 @@ const wrkOutput = `Running 3s test @ http://127.0.0.1:19777/
      50%  870.00us
      75%    2.26ms
      90%    4.42ms
-     99%    1.05s
+     99%    1.05s 
   110300 requests in 3.01s, 12.45MB read
   Socket errors: connect 0, read 2252, write 0, timeout 4
   Non-2xx or 3xx responses: 2251

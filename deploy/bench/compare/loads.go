@@ -80,8 +80,9 @@ func parseWrk(text string) (s sample, err error) {
 		return n
 	}
 	s.requests = count(find(`(?m)^ +(\d+) requests in `))
-	s.p50 = milliseconds(find(`(?m)^ +50% +(\S+)$`))
-	s.p99 = milliseconds(find(`(?m)^ +99% +(\S+)$`))
+	// A space follows where the unit has one letter.
+	s.p50 = milliseconds(find(`(?m)^ +50% +(\S+) *$`))
+	s.p99 = milliseconds(find(`(?m)^ +99% +(\S+) *$`))
 	rps, e := strconv.ParseFloat(find(`(?m)^Requests/sec: +(\S+)$`), 64)
 	s.rps, err = rps, errors.Join(err, e)
 	// These are there only if there is something to tell.
