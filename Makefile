@@ -22,6 +22,8 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCH ?= .
 BENCHTIME ?= 1s
+# More flags for bench-compare, such as --idle=8000, --syscalls, --check or --markdown.
+COMPARE ?=
 
 # The Consul of the tests: USHER_TEST_CONSUL, else one on PATH, else our own build.
 USHER_TEST_CONSUL ?= $(shell command -v consul)
@@ -36,8 +38,8 @@ endif
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, USHER_TEST_CONSUL\n'
+		/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, USHER_TEST_CONSUL\n'
 
 .PHONY: build
 build: ## build bin/usher
@@ -108,6 +110,10 @@ fuzz: ## each fuzz target for FUZZTIME
 .PHONY: bench
 bench: $(CONSUL) ## benchmarks (BENCH=regexp, BENCHTIME=1s)
 	@$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(TESTFLAGS) ./...
+
+.PHONY: bench-compare
+bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about eight minutes
+	@$(GO) run ./deploy/bench/compare $(COMPARE)
 
 .PHONY: outage
 outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute of 500s

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// The bars that are no load's own.
+const (
+	rssBar  = 40.0 // MiB at most, under any load
+	idleBar = 2.0  // KiB an idle connection
+)
+
+// load is one way to ask.
+type load struct {
+	name, path string
+	bar        float64 // usher's CPU time a request, at most so many times nginx's
+	flags      []string
+}
+
+// loads is everything that is asked, and what usher must reach.
+var loads = []load{
+	{name: "small", path: "/small", bar: 1.0},
+	{name: "10k", path: "/10k", bar: 1.0},
+	{name: "1m", path: "/1m", bar: 0.35},
+	{name: "post1k", path: "/post", bar: 0.95, flags: []string{"-s", "post.lua"}},
+	{name: "new", path: "/small", bar: 1.2, flags: []string{"-H", "Connection: close"}}, // a connection each
+}
+
+// sample is one measurement: wrk tells the first five, the proxy's processes the others.
+type sample struct {
+	requests, errors int
+	rps              float64
+	p50, p99         float64 // milliseconds
+	cpu              float64 // microseconds a request
+	rss              float64 // MiB at most
+}
+
+// wrk puts a load on addr for whole seconds.
+func (b *bench) wrk(ctx context.Context, l load, addr string, d time.Duration) (sample, error) {
+	command := []string{
+		"wrk", "-t1", "-c", strconv.Itoa(b.conns), "-d", strconv.Itoa(int(d.Seconds())), "--latency",
+		"-H", "Host: " + host,
+	}
+	cmd := pinned(ctx, b.loadCore, append(append(command, l.flags...), "http://"+addr+l.path)...)
+	cmd.Dir = b.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return sample{}, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	s, err := parseWrk(string(out))
+	if err != nil {
+		return sample{}, fmt.Errorf("wrk: %w in\n%s", err, out)
+	}
+	return s, nil
+}
+
+// parseWrk reads what wrk --latency prints. A run without an answer is an error.
+func parseWrk(text string) (s sample, err error) {
+	find := func(pattern string) string {
+		m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if m == nil {
+			err = errors.Join(err, fmt.Errorf("nothing matches %s", pattern))
+			return "0"
+		}
+		return m[1]
+	}
+	milliseconds := func(text string) float64 {
+		d, e := time.ParseDuration(text)
+		err = errors.Join(err, e)
+		return float64(d) / float64(time.Millisecond)
+	}
+	count := func(text string) int {
+		n, e := strconv.Atoi(text)
+		err = errors.Join(err, e)
+		return n
+	}
+	s.requests = count(find(`(?m)^ +(\d+) requests in `))
+	// A space follows where the unit has one letter.
+	s.p50 = milliseconds(find(`(?m)^ +50% +(\S+) *$`))
+	s.p99 = milliseconds(find(`(?m)^ +99% +(\S+) *$`))
+	rps, e := strconv.ParseFloat(find(`(?m)^Requests/sec: +(\S+)$`), 64)
+	s.rps, err = rps, errors.Join(err, e)
+	// These are there only if there is something to tell.
+	complaints := regexp.MustCompile(`(?:connect|read|write|timeout|Non-2xx or 3xx responses:) (\d+)`)
+	for _, m := range complaints.FindAllStringSubmatch(text, -1) {
+		s.errors += count(m[1])
+	}
+	if err == nil && s.requests == 0 {
+		err = errors.New("no request was answered")
+	}
+	return s, err
+}

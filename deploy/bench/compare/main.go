@@ -1,0 +1,249 @@
+// Command compare measures usher beside nginx, HAProxy and a bare fasthttp proxy on one
+// machine: requests a second, CPU time a request, latency and memory, and on demand the
+// memory of idle connections and usher's system calls. docs/performance.md has the method.
+//
+// Each proxy runs alone on one core, the load (wrk) and the backends (nginx) on another.
+// Every measurement starts its proxy anew, and proxies take turns within a round, so that
+// whatever else the machine does meets all of them alike. Everything happens in the main
+// goroutine, and everything written in a temporary folder.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is one run and what its command line says.
+type bench struct {
+	loads, cores, usher string
+	rounds, conns, idle int
+	duration            time.Duration
+	syscalls, check     bool
+	asJSON, asMarkdown  bool
+	proxyCore, loadCore string
+	dir                 string   // removed in the end
+	backends            []string // addresses
+	progress            io.Writer
+}
+
+func main() {
+	// A child is told when the thread that started it dies (Pdeathsig): the main one,
+	// which dies with the process alone.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures and prints; its error says what went wrong, or which bars were missed.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 3 && args[0] == bareCommand {
+		return serveBare(args[1], args[2])
+	}
+	b := &bench{progress: stderr}
+	if err := errors.Join(b.parse(args), b.checkMachine()); err != nil {
+		return err
+	}
+	rep := b.describe(ctx)
+	dir, err := os.MkdirTemp("", "usher-compare-")
+	if err != nil {
+		return fmt.Errorf("temporary folder: %w", err)
+	}
+	b.dir = dir
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	backends, _, err := b.launch(ctx, b.loadCore, backendServer())
+	if err != nil {
+		return err
+	}
+	defer backends.stop()
+	if err := b.measure(ctx, rep); err != nil {
+		return err
+	}
+	if err := rep.write(stdout, b.asJSON, b.asMarkdown); err != nil {
+		return fmt.Errorf("print the report: %w", err)
+	}
+	if b.check {
+		return rep.missed()
+	}
+	return nil
+}
+
+func (b *bench) parse(args []string) error {
+	var all []string
+	for _, l := range loads {
+		all = append(all, l.name)
+	}
+	f := flag.NewFlagSet("compare", flag.ContinueOnError)
+	f.SetOutput(b.progress)
+	f.StringVar(&b.loads, "loads", strings.Join(all, ","), `which loads; "" for none`)
+	f.IntVar(&b.rounds, "rounds", 3, "rounds; figures are medians over them")
+	f.DurationVar(&b.duration, "duration", 5*time.Second, "of one measurement, in whole seconds")
+	f.IntVar(&b.conns, "connections", 64, "of the load generator")
+	f.IntVar(&b.idle, "idle", 0, "measure the memory of so many idle connections too")
+	f.BoolVar(&b.syscalls, "syscalls", false, "count usher's system calls too")
+	f.BoolVar(&b.check, "check", false, "exit 1 when usher misses a bar")
+	f.BoolVar(&b.asJSON, "json", false, "print JSON")
+	f.BoolVar(&b.asMarkdown, "markdown", false, "print Markdown")
+	f.StringVar(&b.cores, "cores", "0,1", "of the proxy, and of load and backends")
+	f.StringVar(&b.usher, "usher", "", "usher's `binary`; default: built from this module")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 || b.rounds < 1 || b.conns < 1 || b.idle < 0 || b.duration < time.Second {
+		return errors.New("it takes flags alone, and at least a round, a connection and a second")
+	}
+	var two bool
+	if b.proxyCore, b.loadCore, two = strings.Cut(b.cores, ","); !two || b.proxyCore == b.loadCore {
+		return fmt.Errorf("--cores %q: two different ones are needed", b.cores)
+	}
+	for _, name := range strings.FieldsFunc(b.loads, isComma) {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("no load %q; there are %s", name, strings.Join(all, ", "))
+		}
+	}
+	return nil
+}
+
+func isComma(r rune) bool { return r == ',' }
+
+// checkMachine tells everything that is missing, with how to get it, and makes room for
+// the connections.
+func (b *bench) checkMachine() error {
+	// Debian's servers are where an ordinary user's PATH does not go.
+	err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	programs := []string{"nginx", "haproxy", "wrk"}
+	if b.syscalls {
+		programs = append(programs, "strace")
+	}
+	missing := slices.DeleteFunc(programs, func(name string) bool {
+		_, err := exec.LookPath(name)
+		return err == nil
+	})
+	if len(missing) > 0 {
+		names := strings.Join(missing, " ")
+		err = errors.Join(err, fmt.Errorf("not installed: %s (apt install --no-install-recommends %[1]s)", names))
+	}
+	if runtime.NumCPU() < 2 {
+		err = errors.Join(err, errors.New("two cores are needed, one for the proxy and one for the load"))
+	}
+	var limit syscall.Rlimit
+	err = errors.Join(err, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if limit.Cur = uint64(b.room()); limit.Cur > limit.Max {
+		return errors.Join(err, fmt.Errorf("%d descriptors are needed, ulimit -Hn says %d", limit.Cur, limit.Max))
+	}
+	// A limit set by hand is what children get too.
+	return errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+}
+
+// room is how many descriptors a proxy may need: both sides, and some.
+func (b *bench) room() int { return 2*(b.idle+b.conns) + 2048 }
+
+// prepare builds usher, writes what is served and finds ports for the backends.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	if b.backends, err = freeAddresses(3); err != nil {
+		return err
+	}
+	if b.usher == "" {
+		fmt.Fprintln(b.progress, "building usher")
+		b.usher = filepath.Join(b.dir, "usher")
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", b.usher, "usher/cmd/usher").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("build usher: %w\n%s", err, out)
+		}
+	}
+	www := filepath.Join(b.dir, "www")
+	return errors.Join(
+		os.Chmod(b.dir, 0o755), // nginx's workers may be another user
+		os.Mkdir(www, 0o755),
+		os.WriteFile(filepath.Join(www, "10k"), make([]byte, 10<<10), 0o644),
+		os.WriteFile(filepath.Join(www, "1m"), make([]byte, 1<<20), 0o644),
+	)
+}
+
+// measure fills in the report.
+func (b *bench) measure(ctx context.Context, rep *report) error {
+	samples := map[key][]sample{}
+	for round := range b.rounds {
+		for _, l := range loads {
+			if !slices.Contains(strings.Split(b.loads, ","), l.name) {
+				continue
+			}
+			for i := range proxies {
+				p := proxies[(i+round)%len(proxies)] // each is the first once
+				fmt.Fprintf(b.progress, "round %d of %d, %s: %s\n", round+1, b.rounds, l.name, p.name)
+				s, err := b.sample(ctx, p, l)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", p.name, l.name, err)
+				}
+				samples[key{l.name, p.name}] = append(samples[key{l.name, p.name}], s)
+			}
+		}
+	}
+	rep.Results = summarize(samples)
+	for _, p := range proxies {
+		if b.idle == 0 {
+			break
+		}
+		fmt.Fprintf(b.progress, "%d idle connections: %s\n", b.idle, p.name)
+		res, err := b.measureIdle(ctx, p)
+		if err != nil {
+			return fmt.Errorf("%s, idle connections: %w", p.name, err)
+		}
+		rep.Idle = append(rep.Idle, res)
+	}
+	if !b.syscalls {
+		return nil
+	}
+	fmt.Fprintln(b.progress, "system calls")
+	var err error
+	if rep.Syscalls, err = b.countSyscalls(ctx); err != nil {
+		return fmt.Errorf("system calls: %w", err)
+	}
+	return nil
+}
+
+// sample measures one proxy, started for it, under one load.
+func (b *bench) sample(ctx context.Context, p proxy, l load) (sample, error) {
+	proc, addr, err := b.launch(ctx, b.proxyCore, p)
+	if err != nil {
+		return sample{}, err
+	}
+	defer proc.stop()
+	if _, err := b.wrk(ctx, l, addr, time.Second); err != nil { // warms connections, code and heap
+		return sample{}, err
+	}
+	before, err := proc.cpuTime()
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := b.wrk(ctx, l, addr, b.duration)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := proc.cpuTime()
+	if err != nil {
+		return sample{}, err
+	}
+	s.cpu = float64((after - before).Microseconds()) / float64(s.requests)
+	s.rss, err = proc.memory("VmHWM")
+	return s, err
+}
