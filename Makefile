@@ -111,6 +111,10 @@ fuzz: ## each fuzz target for FUZZTIME
 bench: $(CONSUL) ## benchmarks (BENCH=regexp, BENCHTIME=1s)
 	@$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(TESTFLAGS) ./...
 
+.PHONY: pgo
+pgo: ## a new profile for usher to be built along: about a minute, on a quiet machine
+	@$(GO) run ./deploy/bench/compare --rounds=0 --duration=8s --profile=cmd/usher/default.pgo
+
 .PHONY: bench-compare
 bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about eight minutes
 	@$(GO) run ./deploy/bench/compare $(COMPARE)

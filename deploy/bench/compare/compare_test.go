@@ -159,7 +159,7 @@ func TestReport(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	for _, args := range [][]string{
-		{"--rounds", "0"},
+		{"--rounds", "-1"},
 		{"--loads", "small,large"},
 		{"--cores", "1"},
 		{"--cores", "1,1"},

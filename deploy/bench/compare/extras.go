@@ -99,6 +99,48 @@ func exchange(conns ...net.Conn) error {
 	return nil
 }
 
+// takeProfile puts all loads on usher, one after the other, the first of them three times
+// as long, and writes the CPU profile of that: what usher is built along.
+func (b *bench) takeProfile(ctx context.Context) error {
+	proc, addr, err := b.launch(ctx, b.proxyCore, usherProxy())
+	if err != nil {
+		return err
+	}
+	defer proc.stop()
+	whole := time.Duration(len(loads)+2) * b.duration
+	taken := make(chan error, 1)
+	go func() { taken <- fetchProfile(ctx, proc.admin, whole, b.profile) }()
+	for i, l := range loads {
+		d := b.duration
+		if i == 0 {
+			d *= 3
+		}
+		if _, err := b.wrk(ctx, l, addr, d); err != nil {
+			return err
+		}
+	}
+	return <-taken
+}
+
+// fetchProfile asks usher for its profile over d.
+func fetchProfile(ctx context.Context, admin string, d time.Duration, file string) error {
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, int(d.Seconds()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("answer: %s %w", resp.Status, err)
+	}
+	return os.WriteFile(file, data, 0o644)
+}
+
 // countSyscalls puts the first load on usher with strace attached and returns how many
 // calls a request took, by name.
 func (b *bench) countSyscalls(ctx context.Context) (map[string]float64, error) {

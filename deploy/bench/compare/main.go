@@ -28,6 +28,7 @@ import (
 // bench is one run and what its command line says.
 type bench struct {
 	loads, cores, usher string
+	profile             string
 	rounds, conns, idle int
 	duration            time.Duration
 	syscalls, check     bool
@@ -95,7 +96,7 @@ func (b *bench) parse(args []string) error {
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
 	f.SetOutput(b.progress)
 	f.StringVar(&b.loads, "loads", strings.Join(all, ","), `which loads; "" for none`)
-	f.IntVar(&b.rounds, "rounds", 3, "rounds; figures are medians over them")
+	f.IntVar(&b.rounds, "rounds", 3, "rounds, figures being medians over them; 0 for none")
 	f.DurationVar(&b.duration, "duration", 5*time.Second, "of one measurement, in whole seconds")
 	f.IntVar(&b.conns, "connections", 64, "of the load generator")
 	f.IntVar(&b.idle, "idle", 0, "measure the memory of so many idle connections too")
@@ -104,12 +105,13 @@ func (b *bench) parse(args []string) error {
 	f.BoolVar(&b.asJSON, "json", false, "print JSON")
 	f.BoolVar(&b.asMarkdown, "markdown", false, "print Markdown")
 	f.StringVar(&b.cores, "cores", "0,1", "of the proxy, and of load and backends")
+	f.StringVar(&b.profile, "profile", "", "write a CPU profile of usher under the loads to this `file`")
 	f.StringVar(&b.usher, "usher", "", "usher's `binary`; default: built from this module")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if f.NArg() > 0 || b.rounds < 1 || b.conns < 1 || b.idle < 0 || b.duration < time.Second {
-		return errors.New("it takes flags alone, and at least a round, a connection and a second")
+	if f.NArg() > 0 || b.rounds < 0 || b.conns < 1 || b.idle < 0 || b.duration < time.Second {
+		return errors.New("it takes flags alone, and at least a connection and a second")
 	}
 	var two bool
 	if b.proxyCore, b.loadCore, two = strings.Cut(b.cores, ","); !two || b.proxyCore == b.loadCore {
@@ -209,6 +211,12 @@ func (b *bench) measure(ctx context.Context, rep *report) error {
 			return fmt.Errorf("%s, idle connections: %w", p.name, err)
 		}
 		rep.Idle = append(rep.Idle, res)
+	}
+	if b.profile != "" {
+		fmt.Fprintln(b.progress, "profile")
+		if err := b.takeProfile(ctx); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
 	}
 	if !b.syscalls {
 		return nil

@@ -22,6 +22,7 @@ type process struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
 	exited chan struct{}
+	admin  string // address of usher's admin listener
 }
 
 // pinned is a command bound to a core. It and its children end by SIGTERM when ctx does,

@@ -89,6 +89,7 @@ func (b *bench) launch(ctx context.Context, core string, p proxy) (*process, str
 		proc.stop()
 		return nil, "", fmt.Errorf("%s does not serve: %w\n%s", p.name, err, proc.said())
 	}
+	proc.admin = set.Admin
 	return proc, set.Listen, nil
 }
 
