@@ -4,6 +4,8 @@ import (
 	"io"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrAgain says that a read or write would wait.
@@ -57,6 +59,17 @@ func Ended(raw syscall.RawConn) (yes bool) {
 func Quiet(raw syscall.RawConn) (yes bool) {
 	err := raw.Control(func(fd uintptr) { yes = RawQuiet(fd) })
 	return yes && err == nil
+}
+
+// Writable says whether a connection takes bytes to write at once; one that has failed
+// does, too. It may be called while another goroutine writes.
+func Writable(raw syscall.RawConn) (yes bool) {
+	err := raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, 0)
+		yes = n > 0 && err == nil
+	})
+	return yes || err != nil
 }
 
 // RawQuiet says whether a socket is open and has nothing to read.
