@@ -97,7 +97,7 @@ func (c *conn) stopPump() error {
 	}
 	c.pump.started = false
 	c.x.Received = c.pump.sent.Load()
-	c.body.taken = err == nil
+	c.body.taken = err == nil && ended // a client whose reads were ended has no next request
 	var ce *clientError
 	if errors.As(err, &ce) && !c.pump.stopped.Load() {
 		return ce
@@ -168,8 +168,9 @@ func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
 	return c.br.Peek(int(min(left, int64(c.br.Buffered()))))
 }
 
-// sendUp writes b to the endpoint.
+// sendUp writes b to the endpoint. However long that takes, it is not the client's doing.
 func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	c.watch.Disarm(c.pump.armed)
 	first := !c.pump.headSeen.Load()
 	if first {
 		up.Watch.Arm(c.until(c.now(), idle))
@@ -194,7 +195,7 @@ func (c *conn) spliceBody(up *upstream.Conn, plain *net.TCPConn, left int64, idl
 		left -= n
 		c.pump.sent.Add(uint64(n))
 		if err != nil {
-			if wire.Ended(c.raw) || (c.watch.Fired() && wire.Quiet(c.raw)) {
+			if wire.Ended(c.raw) || (c.watch.Fired() && wire.Quiet(c.raw) && up.Writable()) {
 				return &clientError{err}
 			}
 			return err
