@@ -93,6 +93,8 @@ type work struct {
 	// whose head has begun to leave, 0 for none.
 	keep bool
 	sent int
+	// interim says that the try at hand has brought an interim response.
+	interim bool
 	// deadline bounds the whole request, 0 for no bound.
 	deadline int64
 	// clock is the time of the last read from the client while nothing was waited for

@@ -13,6 +13,7 @@ import (
 // forward tries endpoints until one answers or the core gives up, and says whether
 // the connection goes on.
 func (c *conn) forward() bool {
+	c.watch.Arm(0) // what follows is the endpoints' to wait for, but for a body that is streamed
 	for {
 		if c.watch.Fired() {
 			return c.fail(core.ClientGone, "") // the connection was cut
@@ -85,8 +86,8 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 // converse sends what is in c.out and reads the head of the response.
 func (c *conn) converse(a *core.Attempt) error {
 	up := c.up
+	c.interim = false
 	if !c.body.streamed {
-		c.watch.Arm(0)
 		up.Send(c.out)
 		return c.readResponse(up)
 	}
@@ -142,7 +143,7 @@ var errStatus = errors.New("status is not one of a final response")
 // are for the hop they are sent to, but for those that carry something, which are
 // relayed.
 func (c *conn) readResponse(up *upstream.Conn) error {
-	for {
+	for ; ; c.interim = true {
 		if err := c.scanResponse(up); err != nil {
 			return err
 		}
@@ -190,7 +191,9 @@ func (c *conn) scanResponse(up *upstream.Conn) error {
 	}
 }
 
-// upstreamError says what kind of failure a try met.
+// upstreamError says what kind of failure a try met. An endpoint that has sent anything,
+// an interim response or a part of a head, works on the request: that is not a Reset,
+// after which it could be sent again.
 func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
 	e := &upstream.Error{Kind: upstream.Protocol, Reused: up.Reused, Err: err}
 	switch {
@@ -198,7 +201,10 @@ func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
 		e.Kind = upstream.Total
 	case up.Watch.Fired():
 		e.Kind = upstream.Timeout
-	case up.Reader.Buffered() == 0 && upstream.EOF(err):
+	case !upstream.EOF(err):
+	case c.interim || up.Reader.Buffered() > 0:
+		e.Kind = upstream.Partial
+	default:
 		e.Kind = upstream.Reset
 	}
 	return e

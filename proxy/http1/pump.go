@@ -93,7 +93,7 @@ func (c *conn) stopPump() error {
 	}
 	c.pump.started = false
 	c.x.Received = c.pump.sent.Load()
-	c.body.taken = err == nil
+	c.body.taken = err == nil && ended // a client whose reads were ended has no next request
 	var ce *clientError
 	if errors.As(err, &ce) && !c.pump.stopped.Load() {
 		return ce
@@ -164,8 +164,9 @@ func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
 	return c.br.Peek(int(min(left, int64(c.br.Buffered()))))
 }
 
-// sendUp writes b to the endpoint.
+// sendUp writes b to the endpoint. However long that takes, it is not the client's doing.
 func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	c.watch.Disarm(c.pump.armed)
 	first := !c.pump.headSeen.Load()
 	if first {
 		up.Watch.Arm(c.until(c.now(), idle))
@@ -205,13 +206,12 @@ func (c *conn) spliceBody(up *upstream.Conn, plain syscall.RawConn, left int64, 
 	return nil
 }
 
-// drainUp gives the endpoint some of what the pipe holds.
+// drainUp gives the endpoint some of what the pipe holds, as sendUp gives it bytes.
 func (c *conn) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
-	at := c.until(c.now(), idle)
-	c.armPump(at)
+	c.watch.Disarm(c.pump.armed)
 	first := !c.pump.headSeen.Load()
 	if first {
-		up.Watch.Arm(at)
+		up.Watch.Arm(c.until(c.now(), idle))
 	}
 	n, err := p.Drain(plain)
 	if first && !c.pump.headSeen.Load() {

@@ -30,12 +30,12 @@ func (c *conn) refuse(err error) bool {
 }
 
 // fail answers for usher and records the request. The connection goes on if the
-// request was read to its end and was well formed.
+// request was read to its end, in time, and was well formed.
 func (c *conn) fail(reason core.Reason, why string) bool {
 	if reason == core.Answered {
 		return c.answerOwn(c.x.Own())
 	}
-	c.keep = c.keep && c.body.taken && reason < core.BadRequest
+	c.keep = c.keep && c.body.taken && reason < core.BadRequest && !c.watch.Fired()
 	if reason != core.ClientGone {
 		c.answer(reason, why)
 	}

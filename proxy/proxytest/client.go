@@ -38,17 +38,27 @@ func (u *Usher) Dial() *Client {
 // Patience.
 func Dial(tb testing.TB, address string) *Client {
 	tb.Helper()
-	nc, err := (&net.Dialer{Timeout: Patience}).DialContext(tb.Context(), "tcp", address)
+	c, err := TryDial(tb, address)
 	if err != nil {
 		tb.Fatalf("dial: %v", err)
 	}
+	return c
+}
+
+// TryDial is Dial for goroutines that may not end the test.
+func TryDial(tb testing.TB, address string) (*Client, error) {
+	tb.Helper()
+	nc, err := (&net.Dialer{Timeout: Patience}).DialContext(tb.Context(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
-		tb.Fatalf("not TCP: %T", nc)
+		return nil, fmt.Errorf("not TCP: %T", nc)
 	}
 	_ = tcp.SetDeadline(time.Now().Add(Patience))
 	tb.Cleanup(func() { tcp.Close() })
-	return &Client{TCPConn: tcp, R: bufio.NewReader(tcp), tb: tb}
+	return &Client{TCPConn: tcp, R: bufio.NewReader(tcp), tb: tb}, nil
 }
 
 // Send writes raw bytes.

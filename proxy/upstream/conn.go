@@ -90,8 +90,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 // Send gives the connection a request to write. It is written by the first read of
-// the response, which begins to wait without trying to read: the answer to
-// something not yet sent cannot be there. The bytes must stay until then.
+// the response, which begins to wait without trying to read where the connection was
+// used before: the answer to something not yet sent cannot be there. The bytes must stay
+// until then.
 func (c *Conn) Send(request []byte) { c.request, c.sent = request, false }
 
 // Read implements io.Reader for Reader.
@@ -129,7 +130,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 // the answer's arrival must come after the poller was made ready for it.
 func (c *Conn) sendAndRead(fd uintptr) bool {
 	if !c.sent {
-		return c.sendNow(fd)
+		if c.sendNow(fd) {
+			return true
+		}
+		if c.Reused { // there was nothing to read just now
+			return false
+		}
+		// What a peer says or ends as soon as it is connected has come before this wait
+		// began, and the poller does not tell it again.
 	}
 	c.n, c.err = wire.RawRead(fd, c.in)
 	if errors.Is(c.err, wire.ErrAgain) {

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"strconv"
 )
 
@@ -441,10 +442,21 @@ func checkHost(host []byte, emptyOK bool) error {
 		return errHost
 	}
 	name, port := SplitHost(host)
-	if len(name) == 0 || !allDigits(port) || bytes.Count(name, []byte(":")) > 0 && name[0] != '[' {
+	if len(name) == 0 || !allDigits(port) || bytes.ContainsAny(name, ":[]") && !isBracketed(name) {
 		return errHost
 	}
 	return nil
+}
+
+// isBracketed says whether name is an IPv6 address in brackets (RFC 3986 §3.2.2). A zone
+// means something on its sender's machine alone.
+func isBracketed(name []byte) bool {
+	n := len(name)
+	if name[0] != '[' || name[n-1] != ']' {
+		return false
+	}
+	ip, err := netip.ParseAddr(string(name[1 : n-1]))
+	return err == nil && ip.Is6() && ip.Zone() == ""
 }
 
 func allDigits(b []byte) bool {

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ func TestParseTarget(t *testing.T) {
 		{"empty authority", "GET", "http:///a", "", "", false, true},
 		{"port alone", "GET", "http://:80/a", "", "", false, true},
 		{"other scheme", "GET", "ws://a/", "", "", false, true},
+		{"broken address", "GET", "http://[::1/", "", "", false, true},
 		{"no scheme", "GET", "://a/", "", "", false, true},
 		{"authority", "GET", "a:80", "", "", false, true},
 		{"relative", "GET", "a/b", "", "", false, true},
@@ -52,6 +54,7 @@ func FuzzTarget(f *testing.F) {
 	for _, raw := range []string{
 		"/", "/a?b", "//evil/?u=http://z", "/api%2Fadmin/%41%zz?x=%23", "http://a/b", "https://[::1]:8080/?a",
 		"http://u:p@a/", "http://a:b/", "*", "a:80", "http://a\\b/", "http://a%2fb/", "/%", "/%4", "/%41%4", "/%2541",
+		"http://[", "http://[]/", "http://a]b/", "http://[::1]x/", "http://[::1%25a]/", "http://[1.2.3.4]:5/",
 	} {
 		f.Add(raw)
 	}
@@ -71,6 +74,12 @@ func FuzzTarget(f *testing.F) {
 		}
 		if raw[0] == '/' && (origin != raw || got.Authority != nil) {
 			t.Fatalf("%q became %q at %q", raw, origin, got.Authority)
+		}
+		if host, _ := wire.SplitHost(got.Authority); bytes.ContainsAny(host, "[]") {
+			ip, err := netip.ParseAddr(string(host[1 : len(host)-1]))
+			if host[0] != '[' || host[len(host)-1] != ']' || err != nil || !ip.Is6() {
+				t.Fatalf("%q: the authority is %q", raw, got.Authority)
+			}
 		}
 		if u, err := url.ParseRequestURI(raw); err == nil && raw[0] != '/' && u.User == nil {
 			if esc := strings.Contains(string(got.Authority), "%"); !esc && u.Host != string(got.Authority) {
