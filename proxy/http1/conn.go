@@ -93,6 +93,8 @@ type work struct {
 	// whose head has begun to leave, 0 for none.
 	keep bool
 	sent int
+	// last says that the connection closes right after the next write.
+	last bool
 	// interim says that the try at hand has brought an interim response.
 	interim bool
 	// deadline bounds the whole request, 0 for no bound.
@@ -283,7 +285,7 @@ func (c *conn) begin() {
 	c.x.Method, c.x.Target, c.x.Host, c.x.Flags = nil, nil, nil, 0
 	c.body, c.upgrade = body{}, c.upgrade[:0]
 	c.up = nil
-	c.keep, c.sent, c.deadline, c.malformed = false, 0, 0, nil
+	c.keep, c.last, c.sent, c.deadline, c.malformed = false, false, 0, 0, nil
 	c.gone.Store(false)
 }
 

@@ -230,6 +230,7 @@ func (c *conn) relayInterim() error {
 func (c *conn) relayBody(a *core.Attempt, from, to framing) core.Reason {
 	switch from {
 	case bodyless:
+		c.last = c.ends()
 		return c.flush(a, c.answered)
 	case byLength:
 		return c.relayLength(a, c.responseLength())
@@ -261,6 +262,7 @@ func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
 	_, _ = br.Discard(len(b))
 	n -= int64(len(b))
 	c.x.Sent += uint64(len(b))
+	c.last = n == 0 && c.ends()
 	if reason := c.flush(a, c.answered); reason != core.None {
 		return reason
 	}
@@ -271,6 +273,11 @@ func (c *conn) relayLength(a *core.Attempt, n int64) core.Reason {
 		return c.spliceResponse(a, plain, n)
 	}
 	return c.copyResponse(a, n)
+}
+
+// ends says whether the connection closes once the response is sent, without lingering.
+func (c *conn) ends() bool {
+	return !c.keep && c.body.taken && c.br.Buffered() == c.body.buffered
 }
 
 // relayRest copies n bytes through c.out, which is empty.
@@ -415,6 +422,7 @@ func (c *conn) endChunks(a *core.Attempt, to framing) core.Reason {
 		c.out = appendTrailers(c.out, c.upChunks.Trailers())
 		c.out = append(c.out, "\r\n"...)
 	}
+	c.last = c.ends()
 	return c.flush(a, c.now())
 }
 

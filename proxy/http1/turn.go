@@ -83,7 +83,11 @@ func (c *conn) Read(p []byte) (int, error) {
 // write writes b to the client.
 func (c *conn) write(b []byte) error {
 	if c.turn.within {
-		n, err := wire.RawWrite(c.turn.fd, b)
+		send := wire.RawWrite
+		if c.last {
+			send = wire.RawWriteLast
+		}
+		n, err := send(c.turn.fd, b)
 		if err != nil && !again(err) {
 			return err
 		}
