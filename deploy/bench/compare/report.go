@@ -101,7 +101,7 @@ func (r *report) missed() error {
 	var all []error
 	limit := func(what string, value, bar float64) {
 		if value > bar {
-			all = append(all, fmt.Errorf("missed: %s is %.2f, the bar %.2f", what, value, bar))
+			all = append(all, fmt.Errorf("missed: %s is %.4g, the bar %.4g", what, value, bar))
 		}
 	}
 	for _, x := range r.Results {
