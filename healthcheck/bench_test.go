@@ -30,7 +30,7 @@ func BenchmarkRefresh(b *testing.B) {
 				})
 			}
 			table := routetable.Build(watcher.NewCatalog(1, services...), &routetable.Rules{
-				Defaults: config.Policy{Balance: "round_robin"}, Balancers: balance.All(),
+				Defaults: config.Policy{Balance: "round_robin", Health: plain()}, Balancers: balance.All(),
 			}, nil)
 			if len(table.Clusters()) != size.n {
 				b.Fatalf("%d clusters", len(table.Clusters()))

@@ -116,7 +116,7 @@ func (c *conn) Expire() {
 
 // Probe implements wire.Prober: when the client has left while its endpoint is
 // waited for, that wait ends; when nothing has come for a while, the connection is
-// parked.
+// parked. While the endpoint is waited for that is told.
 func (c *conn) Probe() {
 	if t := c.tunnel.Load(); t != nil {
 		t.look(c.now())
@@ -126,7 +126,12 @@ func (c *conn) Probe() {
 		c.leave()
 		return
 	}
-	if c.upstream.Load() == nil || !wire.Ended(c.raw) {
+	held := c.upstream.Load()
+	if held == nil {
+		return
+	}
+	if !wire.Ended(c.raw) {
+		c.hangs(held)
 		return
 	}
 	if up := c.upstream.Swap(nil); up != nil {
@@ -135,9 +140,20 @@ func (c *conn) Probe() {
 	}
 }
 
+// hangs tells that the head of the response has been waited for all the while, unless
+// what is waited for is something else: the rest of either body.
+func (c *conn) hangs(up *upstream.Conn) {
+	now := c.now()
+	waited := c.watch.Waited(now)
+	if waited > 0 && !c.pump.headSeen.Load() && !c.pump.sending.Load() {
+		c.server.core.Hanging(up, now-waited, time.Duration(waited))
+	}
+}
+
 // hold lets Probe abort the connection to the endpoint, drop ends that; it returns
 // false when Probe has aborted it.
 func (c *conn) hold(up *upstream.Conn, now int64) {
+	c.pump.headSeen.Store(false)
 	c.upstream.Store(up)
 	c.watch.Wait(now)
 }

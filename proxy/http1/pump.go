@@ -37,6 +37,8 @@ type pump struct {
 	// last says that the last of the body is being written, failed that it was not
 	// sent whole.
 	last, failed atomic.Bool
+	// sending says that the body is on its way.
+	sending atomic.Bool
 	// stopped says that the pump was told to end.
 	stopped atomic.Bool
 	done    chan error
@@ -63,7 +65,7 @@ var chunkBuffers = sync.Pool{New: func() any {
 func (c *conn) startPump(a *core.Attempt) {
 	p := &c.pump
 	p.started, p.armed = true, 0
-	p.headSeen.Store(false)
+	p.sending.Store(true)
 	p.stopped.Store(false)
 	p.last.Store(false)
 	p.failed.Store(false)
@@ -72,6 +74,7 @@ func (c *conn) startPump(a *core.Attempt) {
 	up := c.up
 	go func() {
 		err := c.sendBody(up, a)
+		p.sending.Store(false)
 		p.failed.Store(err != nil)
 		var ce *clientError
 		switch {

@@ -25,7 +25,7 @@ const (
 // relay passes the endpoint's response on, records the request, and says whether
 // the connection goes on.
 func (c *conn) relay(a *core.Attempt) bool {
-	c.server.core.Answered(&c.x)
+	c.server.core.Answered(&c.x, &c.resp)
 	c.pump.headSeen.Store(true)
 	from := c.responseFraming()
 	to := from
