@@ -95,7 +95,7 @@ func (m *Monitor) judge(r *record, events uint32, now int64) {
 // convict ejects an endpoint when events ask for it.
 func (m *Monitor) convict(r *record, events uint32, rules *config.Outlier, now int64) (out bool) {
 	switch {
-	case events&sawConnects != 0 && events&sawAnswer == 0:
+	case events&sawConnects != 0 && (r.trouble.Load()/connects)&count > 0: // without an answer since
 		return m.eject(r, byConnects, "cannot connect", rules, now)
 	case events&sawTimeouts != 0:
 		return m.eject(r, byTimeouts, fmt.Sprintf("%d timeouts in a row", max(1, rules.Timeouts)), rules, now)
