@@ -111,7 +111,10 @@ func (m *Monitor) proberFor(r *record, e *routetable.Endpoint, now int64) *probe
 	}
 	p.users++
 	if p.users == 1 {
-		p.due = now + m.offset(p)
+		if p.due == 0 {
+			p.due = now + m.offset(p)
+		}
+		p.due = max(p.due, now) // one that has rested for a moment goes on as if it had not
 		m.schedule(p)
 	}
 	return p

@@ -118,11 +118,10 @@ func (m *Monitor) join(c *routetable.Cluster, now int64) {
 			e.State.Health = r
 			r.hold(e.State)
 		}
-		m.welcome(r, e, now)
-		mb := &member{record: r, endpoint: e, cluster: cl}
-		mb.prober = m.proberFor(r, e, now)
+		mb := &member{record: r, endpoint: e, cluster: cl, prober: m.proberFor(r, e, now)}
 		r.members = append(r.members, mb)
 		cl.members = append(cl.members, mb)
+		m.welcome(r, e, now)
 	}
 }
 

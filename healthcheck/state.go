@@ -79,6 +79,9 @@ func stateOf(r *record) State {
 
 // restate works out anew how an endpoint stands and tells those who wait for it.
 func (m *Monitor) restate(r *record, now int64) {
+	if len(r.members) == 0 {
+		return // it stands as it stood when it left
+	}
 	if s := stateOf(r); s != r.state {
 		r.state, r.since = s, now
 	}
