@@ -33,7 +33,7 @@ const (
 	closed
 )
 
-// conn is one client connection. All but state, watch, upstream and gone belongs to its goroutine.
+// conn is one client connection. All but state, watch, upstream, gone and asked belongs to its goroutine.
 // The work is nil while the connection is idle.
 type conn struct {
 	server   *Server
@@ -47,6 +47,8 @@ type conn struct {
 	// upstream is the endpoint's connection while it may be aborted by Probe.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool
+	// asked says that the whole request is sent and the head of the response is waited for.
+	asked atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
@@ -145,7 +147,7 @@ func (c *conn) Probe() {
 func (c *conn) hangs(up *upstream.Conn) {
 	now := c.now()
 	waited := c.watch.Waited(now)
-	if waited > 0 && !c.pump.headSeen.Load() && !c.pump.sending.Load() {
+	if waited > 0 && c.asked.Load() {
 		c.server.core.Hanging(up, now-waited, time.Duration(waited))
 	}
 }
@@ -153,7 +155,7 @@ func (c *conn) hangs(up *upstream.Conn) {
 // hold lets Probe abort the connection to the endpoint, drop ends that; it returns
 // false when Probe has aborted it.
 func (c *conn) hold(up *upstream.Conn, now int64) {
-	c.pump.headSeen.Store(false)
+	c.asked.Store(!c.body.streamed)
 	c.upstream.Store(up)
 	c.watch.Wait(now)
 }

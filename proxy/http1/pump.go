@@ -37,8 +37,6 @@ type pump struct {
 	// last says that the last of the body is being written, failed that it was not
 	// sent whole.
 	last, failed atomic.Bool
-	// sending says that the body is on its way.
-	sending atomic.Bool
 	// stopped says that the pump was told to end.
 	stopped atomic.Bool
 	done    chan error
@@ -65,7 +63,7 @@ var chunkBuffers = sync.Pool{New: func() any {
 func (c *conn) startPump(a *core.Attempt) {
 	p := &c.pump
 	p.started, p.armed = true, 0
-	p.sending.Store(true)
+	p.headSeen.Store(false)
 	p.stopped.Store(false)
 	p.last.Store(false)
 	p.failed.Store(false)
@@ -74,7 +72,6 @@ func (c *conn) startPump(a *core.Attempt) {
 	up := c.up
 	go func() {
 		err := c.sendBody(up, a)
-		p.sending.Store(false)
 		p.failed.Store(err != nil)
 		var ce *clientError
 		switch {
@@ -83,6 +80,10 @@ func (c *conn) startPump(a *core.Attempt) {
 		case err == nil && !p.headSeen.Load():
 			c.watch.Disarm(p.armed) // unless the response has set another one
 			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
+			c.asked.Store(true)
+			if p.headSeen.Load() {
+				c.asked.Store(false) // it came meanwhile
+			}
 		}
 		p.done <- err
 	}()

@@ -27,6 +27,7 @@ const (
 func (c *conn) relay(a *core.Attempt) bool {
 	c.server.core.Answered(&c.x, &c.resp)
 	c.pump.headSeen.Store(true)
+	c.asked.Store(false)
 	from := c.responseFraming()
 	to := from
 	if from == byClose || from == byChunks {
