@@ -18,7 +18,6 @@ services:
   c: {health_check: {type: grpc, service: orders}}
 `, Options{})
 	want := DefaultHealth()
-	want.HealthCheck.Path, want.DrainHeader = "/health", "Usher-Drain"
 	want.Outlier.Consecutive5xx, want.Outlier.SuccessRate.Enabled = 3, false
 	got := cfg.Defaults.Health
 	if got.Outlier != want.Outlier || got.HealthCheck.Path != "/health" || got.DrainHeader != "Usher-Drain" ||

@@ -11,7 +11,7 @@ import (
 	"usher/watcher"
 )
 
-// What an ejection costs: all views are looked at.
+// What a look costs when nothing has changed.
 func BenchmarkRefresh(b *testing.B) {
 	for _, size := range []struct {
 		name string

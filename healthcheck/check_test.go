@@ -244,7 +244,7 @@ func TestProbesTellOfDraining(t *testing.T) {
 	})
 }
 
-// dial is a Monitor's verdict on one real endpoint, by its first probe.
+// verdict is what a probe finds at a real endpoint.
 func verdict(t *testing.T, address string, tls *routetable.TLS, set func(*config.HealthCheck)) result {
 	t.Helper()
 	check := config.DefaultHealth().HealthCheck
@@ -286,8 +286,12 @@ func TestHTTPProbe(t *testing.T) {
 			h.Path, h.Method, h.Host, h.ExpectedBody = "/echo", "POST", "h.test", "POST h.test yes usher-health"
 			h.Headers = map[string]string{"X-Probe": "yes"}
 		}, ""},
-		"wrong body":      {func(h *config.HealthCheck) { h.Path, h.ExpectedBody = "/echo", "nothing" }, `the body lacks "nothing"`},
-		"a body too long": {func(h *config.HealthCheck) { h.Path, h.ExpectedBody = "/much", "y" }, `the body lacks "y"`},
+		"wrong body": {func(h *config.HealthCheck) {
+			h.Path, h.ExpectedBody = "/echo", "nothing"
+		}, `the body lacks "nothing"`},
+		"a body too long": {func(h *config.HealthCheck) {
+			h.Path, h.ExpectedBody = "/much", "y"
+		}, `the body lacks "y"`},
 		"another port": {func(h *config.HealthCheck) {
 			_, _ = fmt.Sscan(port, &h.Port)
 			h.Path = "/"
@@ -346,7 +350,8 @@ func TestProbesOfTheUnwell(t *testing.T) {
 	if res := verdict(t, gone, nil, http); !strings.HasPrefix(res.problem, "cannot connect: ") {
 		t.Errorf("gone: %q", res.problem)
 	}
-	if res := verdict(t, gone, nil, func(h *config.HealthCheck) { h.Type = "grpc" }); !strings.HasPrefix(res.problem, "gRPC: Unavailable") {
+	rpc := func(h *config.HealthCheck) { h.Type = "grpc" }
+	if res := verdict(t, gone, nil, rpc); !strings.HasPrefix(res.problem, "gRPC: Unavailable") {
 		t.Errorf("gone, by gRPC: %q", res.problem)
 	}
 	if res := verdict(t, say("SSH-2.0-x\r\n\r\n"), nil, http); !strings.HasPrefix(res.problem, "no response: ") {
@@ -428,7 +433,8 @@ func TestGRPCProbe(t *testing.T) {
 			for service, problem := range map[string]string{
 				"": "", "orders": "", "sick": "gRPC: it says NOT_SERVING", "nobody": "gRPC: NotFound: unknown service",
 			} {
-				res := verdict(t, ln.Addr().String(), c.tls, func(h *config.HealthCheck) { h.Type, h.Service = "grpc", service })
+				set := func(h *config.HealthCheck) { h.Type, h.Service = "grpc", service }
+				res := verdict(t, ln.Addr().String(), c.tls, set)
 				if res.problem != problem {
 					t.Errorf("%q: %q, want %q", service, res.problem, problem)
 				}
@@ -475,7 +481,7 @@ func TestManyProbes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { m.Run(ctx) })
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		synctest.Wait()
 		if got := len(table.Clusters()[0].View().Usable); got != n/2 {
 			t.Errorf("%d are usable", got)
@@ -572,7 +578,8 @@ func play(t *testing.T, seed maphash.Seed, acts []act, swaps bool) (reports []st
 		for _, id := range ids {
 			rep := p.of(id)
 			rep.Since = rep.Since.Truncate(0) // without the monotonic part
-			reports = append(reports, fmt.Sprintf("%s: %+v, out %v, probe %+v", id, rep, p.endpoint(id).State.Out(), *rep.Probe))
+			out := p.endpoint(id).State.Out()
+			reports = append(reports, fmt.Sprintf("%s: %+v, out %v, probe %+v", id, rep, out, *rep.Probe))
 		}
 		reports = append(reports, fmt.Sprint(p.shares()))
 	})
@@ -596,7 +603,8 @@ func TestSwapsChangeNothing(t *testing.T) {
 		}
 		with, without := play(t, hash, acts, true), play(t, hash, acts, false)
 		if !slices.Equal(with, without) {
-			t.Fatalf("seed %d: with swaps\n%s\nwithout\n%s", seed, strings.Join(with, "\n"), strings.Join(without, "\n"))
+			t.Fatalf("seed %d: with swaps\n%s\nwithout\n%s", seed,
+				strings.Join(with, "\n"), strings.Join(without, "\n"))
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestConsecutive(t *testing.T) {
 		"4 × 503":                    {repeated(gateway, 4), false, ""},
 		"5 × 503":                    {repeated(gateway, 5), true, "gateway"},
 		"5 broken":                   {repeated(broken, 5), true, "gateway"},
-		"3 broken, 2 × 502":          {append(repeated(broken, 3), repeated(Outcome{Status: 502}, 2)...), true, "gateway"},
+		"3 broken, 2 × 502":          {append(repeated(broken, 3), gateway, gateway), true, "gateway"},
 		"4 × 503, 500, 3 × 503":      {append(append(repeated(gateway, 4), bad), repeated(gateway, 3)...), true, "5xx"},
 		"a timeout":                  {repeated(late, 1), false, ""},
 		"two timeouts":               {repeated(late, 2), true, "timeouts"},
@@ -205,7 +205,8 @@ func TestLatency(t *testing.T) {
 			if was := b.of("b").Ejections > 0; was != (slow > 4*time.Millisecond) {
 				t.Errorf("%s: %+v", slow, b.of("b"))
 			}
-			if slow > 4*time.Millisecond && !strings.Contains(b.logs.String(), "its answers take 20ms, its peers' 1ms") {
+			const why = "its answers take 20ms, its peers' 1ms"
+			if slow > 4*time.Millisecond && !strings.Contains(b.logs.String(), why) {
 				t.Errorf("the log is %s", b.logs)
 			}
 		})
@@ -237,6 +238,8 @@ func (b *bench) hang(id string, n int, d time.Duration, peers map[string]time.Du
 // seconds; one of a service that takes long everywhere is not.
 func TestStall(t *testing.T) {
 	fast := map[string]time.Duration{"b": 2 * time.Millisecond, "c": 3 * time.Millisecond}
+	slow := map[string]time.Duration{"b": 5 * time.Second}
+	one := map[string]time.Duration{"b": time.Millisecond}
 	for name, c := range map[string]struct {
 		waiting int
 		lasts   time.Duration
@@ -248,9 +251,9 @@ func TestStall(t *testing.T) {
 		"two are not":                      {2, 10 * time.Second, fast, Healthy},
 		"not yet":                          {20, 900 * time.Millisecond, fast, Healthy},
 		"no peer has answered":             {20, 10 * time.Second, nil, Healthy},
-		"the peers take as long":           {20, 9 * time.Second, map[string]time.Duration{"b": 5 * time.Second}, Healthy},
-		"twice as long as the peers":       {20, 11 * time.Second, map[string]time.Duration{"b": 5 * time.Second}, Ejected},
-		"the one peer of two that answers": {20, 2 * time.Second, map[string]time.Duration{"b": time.Millisecond}, Ejected},
+		"the peers take as long":           {20, 9 * time.Second, slow, Healthy},
+		"twice as long as the peers":       {20, 11 * time.Second, slow, Ejected},
+		"the one peer of two that answers": {20, 2 * time.Second, one, Ejected},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, up("a", "b", "c"), func(b *bench) {

@@ -166,6 +166,12 @@ func (a *asker) askHTTP(ctx context.Context, t *target) (draining bool, err erro
 	if err != nil {
 		return false, fmt.Errorf("no response: %w", err)
 	}
+	defer func() { _ = resp.Body.Close() }() // the connection closes behind it
+	return t.understand(resp)
+}
+
+// understand says whether a response is one of a well endpoint.
+func (t *target) understand(resp *http.Response) (draining bool, err error) {
 	if !t.statuses.Has(resp.StatusCode) {
 		return false, fmt.Errorf("status %d, expected %s", resp.StatusCode, t.check.ExpectedStatus)
 	}

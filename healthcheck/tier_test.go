@@ -284,7 +284,9 @@ func services(previous *routetable.Table, of map[string][]watcher.Instance) *rou
 			Key: watcher.Key{Registry: "consul", Service: name}, Instances: announced(of[name]),
 		})
 	}
-	rules := &routetable.Rules{Defaults: config.Policy{Balance: "round_robin", Health: plain()}, Balancers: balance.All()}
+	rules := &routetable.Rules{
+		Defaults: config.Policy{Balance: "round_robin", Health: plain()}, Balancers: balance.All(),
+	}
 	return routetable.Build(watcher.NewCatalog(1, list...), rules, previous)
 }
 

@@ -145,7 +145,8 @@ func (s *ServiceHealth) collect(ch chan<- prometheus.Metric, now *Standing) {
 		now = &Standing{}
 	}
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), append([]string{s.service}, labels...)...)
+		labels = append([]string{s.service}, labels...)
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
 	}
 	counter := func(d *prometheus.Desc, n uint64, label string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), s.service, label)

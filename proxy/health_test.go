@@ -123,7 +123,8 @@ func TestFailingEndpoint(t *testing.T) {
 			t.Errorf("got %d", r.StatusCode)
 		}
 	}
-	if n := u.Counter("usher_upstream_ejections_total", map[string]string{"service": "origin", "reason": "5xx"}); n != 1 {
+	labels := map[string]string{"service": "origin", "reason": "5xx"}
+	if n := u.Counter("usher_upstream_ejections_total", labels); n != 1 {
 		t.Errorf("%v ejections are counted", n)
 	}
 }
