@@ -64,8 +64,8 @@ type tier struct {
 	tier uint8
 	// whole is the weight of those that the registry lets in, fit of those that are.
 	whole, fit float64
-	// load is the share of the requests that it gets.
-	load float64
+	// load is the share of the requests that it gets, tried the weight in the view.
+	load, tried float64
 }
 
 func (m *Monitor) survey(c *cluster, now int64) survey {
@@ -156,17 +156,16 @@ func (s *survey) view(m *Monitor, now int64) *routetable.View {
 	tried := s.tried()
 	usable := make([]int32, 0, len(tried))
 	weights := make([]float64, 0, len(tried))
-	sums := map[uint8]float64{}
 	for _, i := range tried {
 		mb := s.c.members[i]
 		w := mb.endpoint.Weight * s.share(m, mb, now)
 		usable, weights = append(usable, i), append(weights, w)
-		sums[mb.endpoint.Tier] += w
+		s.tierOf(mb.endpoint.Tier).tried += w
 	}
-	if len(sums) > 1 {
+	if len(s.tiers) > 1 && s.tiers[0].load < 1 {
 		for k, i := range usable {
-			n := s.c.members[i].endpoint.Tier
-			weights[k] *= s.tierOf(n).load / sums[n]
+			t := s.tierOf(s.c.members[i].endpoint.Tier)
+			weights[k] *= t.load / t.tried
 		}
 	}
 	v := routetable.NewView(usable, weights)
