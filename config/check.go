@@ -99,6 +99,7 @@ func (c *checker) policy(p Policy, at string) {
 		c.bad(path, "attempts must be from 0 to 10, found %d", p.Retry.Attempts)
 	}
 	c.upstream(p, at)
+	c.health(p.Health, at)
 }
 
 // positive refuses 0 where it is not documented to mean "no bound".

@@ -371,6 +371,8 @@ type Policy struct {
 	MaxPending int `yaml:"max_pending"`
 	// PendingTimeout bounds that wait. 0: ConnectTimeout.
 	PendingTimeout time.Duration `yaml:"pending_timeout"`
+	// Health is how usher judges the endpoints.
+	Health `yaml:",inline"`
 }
 
 // Upstream is how endpoints are spoken to.

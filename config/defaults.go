@@ -22,6 +22,7 @@ func builtin() *Config {
 				Upgrades:          []string{"websocket"},
 				TunnelIdleTimeout: time.Hour,
 				Retry:             Retry{Attempts: 2},
+				Health:            DefaultHealth(),
 			},
 			DrainTimeout: 30 * time.Second,
 		},

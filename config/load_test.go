@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 	policy := Policy{
 		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
 		IdleTimeout: time.Minute, Upgrades: []string{"websocket"}, TunnelIdleTimeout: time.Hour,
-		Retry: Retry{Attempts: 2},
+		Retry: Retry{Attempts: 2}, Health: DefaultHealth(),
 	}
 	want := &Config{
 		Listeners: []Listener{{
@@ -118,7 +118,7 @@ func wantFull() *Config {
 	policy := Policy{
 		Balance: "round_robin", ConnectTimeout: 2 * time.Second, Timeout: 10 * time.Second,
 		IdleTimeout: 20 * time.Second, TotalTimeout: time.Hour, Upgrades: []string{"websocket"},
-		TunnelIdleTimeout: time.Hour, Retry: Retry{1},
+		TunnelIdleTimeout: time.Hour, Retry: Retry{1}, Health: DefaultHealth(),
 	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0

@@ -14,11 +14,11 @@ func ExampleMonitor() {
 	cluster := table.Clusters()[0]
 	fmt.Println(usableIn(cluster))
 
-	m.ConnectFailed(cluster.Endpoints[0])
+	m.Observe(cluster.Endpoints[0], Outcome{Kind: ConnectFailed})
 	m.refresh() // what Run does
 	fmt.Println(usableIn(cluster))
 
-	m.Succeeded(cluster.Endpoints[0])
+	m.Observe(cluster.Endpoints[0], Outcome{Status: 200})
 	m.refresh()
 	fmt.Println(usableIn(cluster))
 	// Output:

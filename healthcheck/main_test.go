@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,9 +38,24 @@ func up(ids ...string) (out []watcher.Instance) {
 	return out
 }
 
+// plain are the default settings without what most tests do without: slow starts, and
+// panic before the last one is out.
+func plain() config.Health {
+	h := config.DefaultHealth()
+	h.SlowStart, h.PanicThreshold = 0, 0
+	return h
+}
+
 // build is a table with one service "s": its announced route "/", and a
 // configured one for each name.
 func build(previous *routetable.Table, instances []watcher.Instance, names ...string) *routetable.Table {
+	return buildWith(previous, plain(), instances, names...)
+}
+
+// buildWith is build with other settings.
+func buildWith(
+	previous *routetable.Table, h config.Health, instances []watcher.Instance, names ...string,
+) *routetable.Table {
 	var routes []config.Route
 	for _, name := range names {
 		routes = append(routes, config.Route{Name: name, Service: "s", Match: config.Match{Path: "/" + name}})
@@ -49,7 +65,7 @@ func build(previous *routetable.Table, instances []watcher.Instance, names ...st
 			Key: watcher.Key{Registry: "consul", Service: "s"}, Instances: instances,
 		}),
 		&routetable.Rules{
-			Routes: routes, Defaults: config.Policy{Balance: "round_robin"}, Balancers: balance.All(),
+			Routes: routes, Defaults: config.Policy{Balance: "round_robin", Health: h}, Balancers: balance.All(),
 		}, previous)
 }
 
@@ -59,16 +75,34 @@ type bench struct {
 	t     *testing.T
 	table *routetable.Table
 	logs  *bytes.Buffer
+	// health are the settings that tables are built with.
+	health config.Health
+
+	// problems are what probes find, drains who says that it drains, probes who was
+	// probed.
+	probesMu sync.Mutex
+	problems map[string]string
+	drains   map[string]bool
+	probes   []string
 }
 
 // run calls f in a bubble with a Monitor that runs and has adopted the table of
 // the instances.
 func run(t *testing.T, instances []watcher.Instance, f func(*bench)) {
 	t.Helper()
+	runWith(t, plain(), instances, f)
+}
+
+// runWith is run with other settings.
+func runWith(t *testing.T, h config.Health, instances []watcher.Instance, f func(*bench)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, logs: &bytes.Buffer{}}
+		b := &bench{
+			t: t, logs: &bytes.Buffer{}, health: h, problems: map[string]string{}, drains: map[string]bool{},
+		}
 		b.Monitor = New(slog.New(slog.NewTextHandler(b.logs, nil)), nil)
-		b.adopt(build(nil, instances))
+		b.checks.probe = b.answer
+		b.adopt(buildWith(nil, h, instances))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -100,16 +134,59 @@ func (b *bench) endpoint(id string) *routetable.Endpoint {
 	return nil
 }
 
+// change puts a table of other instances in use.
+func (b *bench) change(instances []watcher.Instance) {
+	b.adopt(buildWith(b.table, b.health, instances))
+}
+
+// see reports outcomes at an endpoint, and waits until they are looked at.
+func (b *bench) see(id string, outcomes ...Outcome) {
+	b.t.Helper()
+	for _, o := range outcomes {
+		b.Observe(b.endpoint(id), o)
+	}
+	b.advance(refreshPause)
+}
+
+// failed and ok are outcomes.
+func failed() Outcome { return Outcome{Kind: ConnectFailed} }
+
+func ok() Outcome { return Outcome{Status: 200, Took: time.Millisecond} }
+
 func (b *bench) fail(id string) {
 	b.t.Helper()
-	b.ConnectFailed(b.endpoint(id))
+	b.Observe(b.endpoint(id), failed())
 	synctest.Wait()
 }
 
 func (b *bench) succeed(id string) {
 	b.t.Helper()
-	b.Succeeded(b.endpoint(id))
+	b.Observe(b.endpoint(id), ok())
 	synctest.Wait()
+}
+
+// of is how an endpoint stands.
+func (b *bench) of(id string) Report {
+	b.t.Helper()
+	e := b.endpoint(id)
+	rep, known := b.Of(e.Service.Registry, e.Service.Service, e.ID, e.Address)
+	if !known {
+		b.t.Fatalf("%s is not known", id)
+	}
+	return rep
+}
+
+// is checks the state of an endpoint, which must have a cause, and whether those who
+// wait for it are told to go.
+func (b *bench) is(id string, want State, out bool) {
+	b.t.Helper()
+	rep := b.of(id)
+	if rep.State != want || rep.Cause == "" {
+		b.t.Errorf("%s is %s (%s), want %s", id, rep.State, rep.Cause, want)
+	}
+	if got := b.endpoint(id).State.Out(); got != out {
+		b.t.Errorf("%s: out is %v, want %v", id, got, out)
+	}
 }
 
 // advance lets d pass in the bubble.
@@ -140,4 +217,48 @@ func usableIn(c *routetable.Cluster) (ids []string) {
 		ids = append(ids, c.Endpoints[i].ID)
 	}
 	return ids
+}
+
+// shares are the weights of the view's endpoints in the first cluster, the sum being 1.
+func (b *bench) shares() map[string]float64 {
+	out := map[string]float64{}
+	c := b.table.Clusters()[0]
+	v := c.View()
+	for k, i := range v.Usable {
+		if v.Weights == nil {
+			out[c.Endpoints[i].ID] = 1 / float64(len(v.Usable))
+			continue
+		}
+		out[c.Endpoints[i].ID] = float64(v.Weights[k]) / float64(v.Sums[len(v.Sums)-1])
+	}
+	return out
+}
+
+// answer is what a probe finds in a bubble: the problem that an instance's address is
+// known for.
+func (b *bench) answer(_ context.Context, t *target) result {
+	b.probesMu.Lock()
+	defer b.probesMu.Unlock()
+	b.probes = append(b.probes, t.endpoint.ID)
+	return result{problem: b.problems[t.endpoint.ID], draining: b.drains[t.endpoint.ID]}
+}
+
+// probe sets what is wrong with an endpoint by its probes; empty: nothing.
+func (b *bench) probe(id, problem string) {
+	b.probesMu.Lock()
+	defer b.probesMu.Unlock()
+	b.problems[id] = problem
+}
+
+// probed returns how often an endpoint was probed since the last call.
+func (b *bench) probed(id string) (n int) {
+	b.probesMu.Lock()
+	defer b.probesMu.Unlock()
+	for _, p := range b.probes {
+		if p == id {
+			n++
+		}
+	}
+	b.probes = slices.DeleteFunc(b.probes, func(p string) bool { return p == id })
+	return n
 }

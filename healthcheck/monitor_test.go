@@ -60,29 +60,48 @@ func TestViewFollowsTheRegistry(t *testing.T) {
 
 func TestEjectionGrows(t *testing.T) {
 	run(t, up("a", "b"), func(b *bench) {
-		for i, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
-			pause *= time.Second
+		for i := range 7 {
 			b.fail("a")
 			b.usable("b")
-			b.advance(pause - 1)
+			b.is("a", Ejected, true)
+			b.advance(time.Until(b.of("a").EjectedUntil) - 1)
 			b.usable("b")
 			b.advance(1)
 			b.usable("a", "b")
-			if got := b.endpoint("a").State.Ejections.Load(); got != int32(i+1) {
-				t.Errorf("%d ejections, want %d", got, i+1)
+			b.is("a", Probation, false)
+			if got := b.of("a"); got.Ejections != i+1 {
+				t.Errorf("%d ejections, want %d", got.Ejections, i+1)
 			}
 			b.advance(time.Minute)
 		}
-		if n := strings.Count(b.logs.String(), "endpoint ejected"); n != 8 {
-			t.Errorf("%d messages for 8 ejections:\n%s", n, b.logs)
+		if n := strings.Count(b.logs.String(), "endpoint ejected"); n != 7 {
+			t.Errorf("%d messages for 7 ejections:\n%s", n, b.logs)
+		}
+	})
+}
+
+// The time out is the base times the number of ejections, up to the cap.
+func TestEjectionTimes(t *testing.T) {
+	h := plain()
+	h.Outlier.BaseTime, h.Outlier.MaxTime = 2*time.Second, 5*time.Second
+	runWith(t, h, up("a", "b"), func(b *bench) {
+		for _, want := range []time.Duration{2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second} {
+			begin := time.Now()
+			b.see("a", failed())
+			if got := b.of("a").EjectedUntil.Sub(begin).Round(time.Millisecond * 50); got != want {
+				t.Errorf("out for %s, want %s", got, want)
+			}
+			b.advance(10 * time.Second)
 		}
 	})
 }
 
 func TestEjectionIsLogged(t *testing.T) {
 	run(t, up("a", "b"), func(b *bench) {
-		b.fail("a")
-		for _, want := range []string{"service=s", "instance=a", "address=a:80", "for=1s", "level=WARN"} {
+		b.see("a", failed())
+		for _, want := range []string{
+			"service=s", "instance=a", "address=a:80", "for=1s", "level=WARN", "reason=connect_failures",
+		} {
 			if !strings.Contains(b.logs.String(), want) {
 				t.Errorf("no %s in %s", want, b.logs)
 			}
@@ -90,7 +109,9 @@ func TestEjectionIsLogged(t *testing.T) {
 	})
 }
 
-func TestSuccessResets(t *testing.T) {
+// An answer ends the ejection of an endpoint that gave none, and time in service makes
+// up for it.
+func TestSuccessRestores(t *testing.T) {
 	run(t, up("a", "b"), func(b *bench) {
 		for range 3 {
 			b.fail("a")
@@ -98,10 +119,15 @@ func TestSuccessResets(t *testing.T) {
 		}
 		b.fail("a")
 		b.usable("b")
+		b.advance(refreshPause)
 		b.succeed("a")
 		b.usable("a", "b")
-		if s := b.endpoint("a").State; s.Ejections.Load() != 0 || s.EjectedUntil.Load() != 0 {
-			t.Errorf("left %d ejections until %d", s.Ejections.Load(), s.EjectedUntil.Load())
+		b.is("a", Healthy, false)
+		for n := 4; n >= 0; n-- {
+			if got := b.of("a").Ejections; got != n {
+				t.Errorf("%d ejections count, want %d", got, n)
+			}
+			b.advance(decayTime)
 		}
 		b.fail("a")
 		b.usable("b")
@@ -110,26 +136,45 @@ func TestSuccessResets(t *testing.T) {
 	})
 }
 
-// A success after the ejection has ended forgets it, too.
-func TestSuccessAfterEjectionResets(t *testing.T) {
-	run(t, up("a", "b"), func(b *bench) {
-		b.fail("a")
-		b.advance(time.Second)
-		b.succeed("a")
-		b.fail("a")
-		b.advance(time.Second)
-		b.usable("a", "b")
-	})
+// A success after the ejection has ended restores, too; a failure ejects at once, of
+// whatever kind.
+func TestProbation(t *testing.T) {
+	for name, c := range map[string]struct {
+		then  Outcome
+		state State
+	}{
+		"a good answer":    {ok(), Healthy},
+		"a bad answer":     {Outcome{Status: 500}, Ejected},
+		"a failed connect": {failed(), Ejected},
+		"a timeout":        {Outcome{Kind: TimedOut}, Ejected},
+		"a broken answer":  {Outcome{Kind: Broken}, Ejected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, up("a", "b"), func(b *bench) {
+				b.see("a", failed())
+				b.advance(time.Second)
+				b.is("a", Probation, false)
+				if got := b.shares()["a"]; got < 0.08 || got > 0.1 {
+					t.Errorf("on probation it gets a share of %.2f", got)
+				}
+				b.see("a", c.then)
+				b.is("a", c.state, c.state == Ejected)
+			})
+		})
+	}
 }
 
-func TestSuccessCostsNothing(t *testing.T) {
+func TestObserveCostsNothing(t *testing.T) {
 	m := New(slog.New(slog.DiscardHandler), nil)
 	table := build(nil, up("a"))
 	m.Adopt(table)
 	<-m.wake
 	e := table.Clusters()[0].Endpoints[0]
-	if n := testing.AllocsPerRun(100, func() { m.Succeeded(e) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { m.Observe(e, ok()) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { m.Hanging(e, 1, time.Millisecond) }); n != 0 {
+		t.Errorf("%v allocations for a request that waits", n)
 	}
 	if len(m.wake) != 0 {
 		t.Error("a success that changes nothing wakes Run")
@@ -160,10 +205,11 @@ func TestConcurrentFailuresCountOnce(t *testing.T) {
 			e := b.endpoint("a")
 			var wait sync.WaitGroup
 			for range 50 {
-				wait.Go(func() { b.ConnectFailed(e) })
+				wait.Go(func() { b.Observe(e, failed()) })
 			}
 			wait.Wait()
-			if got := e.State.Ejections.Load(); got != int32(i+1) {
+			b.advance(refreshPause)
+			if got := b.of("a").Ejections; got != i+1 {
 				t.Errorf("%d ejections, want %d", got, i+1)
 			}
 			b.advance(30 * time.Second)
@@ -206,14 +252,14 @@ func TestEjectionNeverEmptiesACluster(t *testing.T) {
 // Ejections that overlap end each at its own time.
 func TestEjectionsEndApart(t *testing.T) {
 	run(t, up("a", "b", "c", "d"), func(b *bench) {
-		b.fail("a")
+		b.see("a", failed())
 		b.advance(time.Second)
-		b.fail("a")
-		b.fail("b")
+		b.see("a", failed()) // for two seconds
+		b.see("b", failed())
 		b.advance(300 * time.Millisecond)
-		b.fail("c")
+		b.see("c", failed())
 		b.usable("d")
-		b.advance(700 * time.Millisecond)
+		b.advance(740 * time.Millisecond)
 		b.usable("b", "d")
 		b.advance(300 * time.Millisecond)
 		b.usable("b", "c", "d")
@@ -252,7 +298,7 @@ func TestEjectionIsFromAllClusters(t *testing.T) {
 
 func TestAdoptKeepsEjections(t *testing.T) {
 	run(t, up("a", "b"), func(b *bench) {
-		b.fail("a")
+		b.see("a", failed())
 		old := b.table
 		b.adopt(build(old, up("a", "b", "c")))
 		// At once, not when Run has looked.
@@ -316,7 +362,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		"while one is out": func(m *Monitor) {
 			table := build(nil, up("a", "b"))
 			m.Adopt(table)
-			m.ConnectFailed(table.Clusters()[0].Endpoints[0])
+			m.Observe(table.Clusters()[0].Endpoints[0], failed())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -360,9 +406,9 @@ func TestConcurrently(t *testing.T) {
 					return
 				}
 				if (i+g)%3 == 0 {
-					m.ConnectFailed(c.Endpoints[at])
+					m.Observe(c.Endpoints[at], failed())
 				} else {
-					m.Succeeded(c.Endpoints[at])
+					m.Observe(c.Endpoints[at], ok())
 				}
 			}
 		})

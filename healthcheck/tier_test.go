@@ -82,25 +82,102 @@ func TestNearestTier(t *testing.T) {
 	}
 }
 
-// Ejections empty a tier: the next one is used meanwhile, and no longer.
+// As a tier loses endpoints what it can no longer take spills over to the next.
+func TestSpillOver(t *testing.T) {
+	near := func(share float64) map[string]float64 {
+		return map[string]float64{"near": share, "far": 1 - share}
+	}
+	for name, c := range map[string]struct {
+		near, far, out, farOut int
+		want                   map[string]float64
+	}{
+		"all are well":                {10, 10, 0, 0, near(1)},
+		"a fifth is out":              {10, 10, 2, 0, near(1)},
+		"just enough is left":         {7, 3, 2, 0, near(1)},
+		"half is out":                 {10, 10, 5, 0, near(0.7)},
+		"most are out":                {10, 2, 9, 0, near(0.14)},
+		"all are out":                 {4, 1, 4, 0, near(0)},
+		"the far tier is hit as well": {10, 10, 5, 5, near(0.7)},
+		"both lack most":              {10, 10, 9, 9, near(0.5)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := plain()
+			var list []watcher.Instance
+			for i := range c.near {
+				list = append(list, at(fmt.Sprintf("near-%02d", i), 0))
+			}
+			for i := range c.far {
+				list = append(list, at(fmt.Sprintf("tar-%02d", i), 1))
+			}
+			runWith(t, h, list, func(b *bench) {
+				for i := range c.out {
+					b.fail(fmt.Sprintf("near-%02d", i))
+				}
+				for i := range c.farOut {
+					b.fail(fmt.Sprintf("tar-%02d", i))
+				}
+				b.advance(refreshPause)
+				got := map[string]float64{}
+				for id, share := range b.shares() {
+					got[map[byte]string{'n': "near", 't': "far"}[id[0]]] += share
+				}
+				if d := got["near"] - c.want["near"]; d < -0.01 || d > 0.01 {
+					t.Errorf("the near ones get %.2f, want %.2f", got["near"], c.want["near"])
+				}
+			})
+		})
+	}
+}
+
+// Weights count within a tier and for what the tier can take; three tiers follow each
+// other.
+func TestSpillOverByWeight(t *testing.T) {
+	list := []watcher.Instance{at("a", 0), at("b", 0), at("c", 1), at("d", 1), at("e", 2)}
+	list[0].Weight, list[3].Weight = 3, 2
+	run(t, list, func(b *bench) {
+		b.see("a", failed()) // a quarter of the weight is left: 0.35
+		got := b.shares()
+		for id, want := range map[string]float64{"b": 0.35, "c": 0.65 / 3, "d": 0.65 * 2 / 3} {
+			if d := got[id] - want; d < -0.01 || d > 0.01 {
+				t.Errorf("%s gets %.3f, want %.3f: %v", id, got[id], want, got)
+			}
+		}
+		b.see("d", failed()) // a third of the next tier: 0.47, and the rest
+		got = b.shares()
+		for id, want := range map[string]float64{"b": 0.35, "c": 0.4667, "e": 0.1833} {
+			if d := got[id] - want; d < -0.01 || d > 0.01 {
+				t.Errorf("%s gets %.3f, want %.3f: %v", id, got[id], want, got)
+			}
+		}
+	})
+}
+
+// What the registry takes out leaves the tier whole: the next one waits for the last.
+func TestNoSpillByTheRegistry(t *testing.T) {
+	list := []watcher.Instance{at("a", 0), at("b", 0), at("c", 0), at("d", 1)}
+	list[0].Status, list[1].Status = watcher.Critical, watcher.Maintenance
+	run(t, list, func(b *bench) {
+		b.usable("c")
+	})
+}
+
+// Where all are out the nearest tier is tried all the same.
 func TestEjectedTier(t *testing.T) {
 	run(t, []watcher.Instance{at("a", 0), at("b", 0), at("c", 1), at("d", 2)}, func(b *bench) {
 		b.usable("a", "b")
 		b.fail("a")
-		b.usable("b") // one is enough for a tier
+		b.usable("b", "c")
 		b.fail("b")
 		b.usable("c")
 		b.fail("c")
 		b.usable("d")
 		b.fail("d")
-		b.usable("a", "b") // nothing is left: the nearest tier is tried all the same
+		b.usable("a", "b")
 		b.succeed("c")
 		b.usable("c")
 		b.succeed("b")
-		b.usable("b")
+		b.usable("b", "c")
 		b.succeed("a")
-		b.usable("a", "b")
-		b.succeed("d")
 		b.usable("a", "b")
 	})
 }
@@ -110,7 +187,7 @@ func TestTierComesBack(t *testing.T) {
 	run(t, []watcher.Instance{at("a", 0), at("b", 1)}, func(b *bench) {
 		b.fail("a")
 		b.usable("b")
-		b.advance(ejectionBase - time.Millisecond)
+		b.advance(time.Second - time.Millisecond)
 		b.usable("b")
 		b.advance(time.Millisecond)
 		b.usable("a")
@@ -188,7 +265,7 @@ func TestHeldWhileEjected(t *testing.T) {
 		usable("a", "b")
 		b.fail("a")
 		usable("b", "h")
-		b.advance(ejectionBase)
+		b.advance(time.Second)
 		usable("a", "b")
 		b.fail("a")
 		usable("b", "h")
@@ -207,7 +284,9 @@ func services(previous *routetable.Table, of map[string][]watcher.Instance) *rou
 			Key: watcher.Key{Registry: "consul", Service: name}, Instances: announced(of[name]),
 		})
 	}
-	rules := &routetable.Rules{Defaults: config.Policy{Balance: "round_robin"}, Balancers: balance.All()}
+	rules := &routetable.Rules{
+		Defaults: config.Policy{Balance: "round_robin", Health: plain()}, Balancers: balance.All(),
+	}
 	return routetable.Build(watcher.NewCatalog(1, list...), rules, previous)
 }
 

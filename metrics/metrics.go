@@ -16,6 +16,7 @@ const namespace = "usher_"
 type Set struct {
 	Downstream *Downstream
 	Discovery  *Discovery
+	Health     *Health
 	Table      *Table
 	Process    *Process
 
@@ -30,11 +31,12 @@ func New(version string, reasons []string) *Set {
 	s := &Set{
 		Downstream: newDownstream(reasons),
 		Discovery:  newDiscovery(r),
+		Health:     NewHealth(),
 		Table:      newTable(r),
 		Process:    newProcess(r, version),
 		registry:   r,
 	}
-	r.MustRegister(s.Downstream)
+	r.MustRegister(s.Downstream, s.Health)
 	return s
 }
 

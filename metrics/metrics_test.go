@@ -46,6 +46,13 @@ func used() *Set {
 	s.Process.ConfigTaken("abc", at, true)
 	s.Process.Ready(true)
 	s.Process.Logged("warn")
+	h := s.Health.Acquire("orders")
+	h.Ejected("5xx")
+	h.Probed(true, time.Millisecond)
+	h.Probed(false, time.Second)
+	s.Health.StandingFrom(func() map[string]*Standing {
+		return map[string]*Standing{"orders": {States: map[string]int{"healthy": 2, "ejected": 1}, Disagreements: 1}}
+	})
 	return s
 }
 
@@ -93,7 +100,7 @@ func promtool(t *testing.T, exposition string) {
 func TestNames(t *testing.T) {
 	allowed := []string{
 		"listener", "route", "service", "method", "code", "reason", "le", "registry", "result", "source", "hash",
-		"level", "version", "goversion",
+		"level", "version", "goversion", "state",
 	}
 	families, err := used().Gatherer().Gather()
 	if err != nil {

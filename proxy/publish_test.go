@@ -213,9 +213,10 @@ func TestEjection(t *testing.T) {
 		}
 	}
 	for _, e := range u.Proxy.Table().Clusters()[0].Endpoints {
-		if n := e.State.Ejections.Load(); (n > 0) != (e.Address == gone) {
-			t.Errorf("%s was ejected %d times", e.Address, n)
-		}
+		proxytest.Eventually(t, e.Address+" is ejected if it is gone", func() bool {
+			h, known := u.Health.Of("test", "origin", e.ID, e.Address)
+			return known && (h.Ejections > 0) == (e.Address == gone)
+		})
 	}
 	u.Publish(proxytest.Origins(gone)...)
 	for range 3 {

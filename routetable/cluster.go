@@ -45,6 +45,8 @@ type View struct {
 	Weights []uint16
 	// Sums, aligned with Usable, are the running sums of Weights; nil with it.
 	Sums []uint32
+	// Panic says that too few endpoints are healthy, so that all are among Usable.
+	Panic bool
 }
 
 // maxWeight is what the largest weight of a view is scaled to.

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"sync/atomic"
 
+	"usher/config"
 	"usher/watcher"
 )
 
@@ -23,7 +24,8 @@ type Endpoint struct {
 	Cause string
 	// Weight is the share among the cluster's endpoints; 0 takes nothing.
 	Weight float64
-	// Tier is how near it is: requests go to the lowest tier with a usable endpoint.
+	// Tier is how near it is: requests go to the lowest tier as long as it is fit for them,
+	// and spill over to the next.
 	Tier uint8
 	// Held says that the registry no longer lists it; nil: it does.
 	Held *watcher.Hold
@@ -39,6 +41,9 @@ type Endpoint struct {
 	// MaxConnections bounds the connections to it, 0 for no bound; MaxPending the requests
 	// that may wait for one when all are in use.
 	MaxConnections, MaxPending int
+	// Health is how it is judged: the settings of its service. Nil: by the registry's
+	// word alone.
+	Health *config.Health
 	// State outlives the table.
 	State *State
 }
@@ -53,12 +58,21 @@ type State struct {
 	// InFlight is the number of requests being served, the end of their bodies
 	// included.
 	InFlight atomic.Int64
-	// EjectedUntil is when, in nanoseconds of the process's clock, the endpoint may
-	// be tried again; 0 when it is not ejected.
-	EjectedUntil atomic.Int64
-	// Ejections counts the ejections in a row without a success between them.
-	Ejections atomic.Int32
+	// Health is what healthcheck keeps of the endpoint. It sets it once, before it lets
+	// the first table with the state be published; it is nil in tables that are never.
+	Health any
+
+	out atomic.Bool
 }
+
+// Out says that usher itself holds the endpoint for unfit, by its probes or by what
+// requests met there, and sends none to it: what waits for it may go elsewhere. It is
+// false for one that the registry took out, which finishes what it has begun, and for
+// one that is tried for want of better ones. It is one load.
+func (s *State) Out() bool { return s.out.Load() }
+
+// SetOut sets what Out says. Only healthcheck calls it.
+func (s *State) SetOut(yes bool) { s.out.Store(yes) }
 
 // Rewrite is what a rule changes in a request before it is forwarded.
 type Rewrite struct {

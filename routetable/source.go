@@ -194,14 +194,14 @@ func (b *builder) sharedCluster(
 	}
 	c := &Cluster{Name: sharedPrefix + key, Services: services, Endpoints: make([]*Endpoint, 0, len(offers))}
 	weights := shares(offers)
-	var settings config.Policy
+	var settings *config.Policy
 	for i, o := range offers {
 		e := o.by.endpoint(o.instance, weights[i], slices.Index(services, o.by.service.Service))
 		e.Rewrite, e.Access = o.rule.rewrite, access[o.by]
 		if i == 0 || offers[i-1].by != o.by {
-			settings = b.table.rules.policy(o.by.service.Service)
+			settings = new(b.table.rules.policy(o.by.service.Service))
 		}
-		e.spokenTo(&settings, &o.rule)
+		e.spokenTo(settings, &o.rule)
 		c.Restricted = c.Restricted || e.Access != nil
 		if r := o.rule.redirect; r != nil {
 			e.Redirect, c.Answers = announcedRedirect(r.code, r.url, e.Rewrite), true

@@ -18,10 +18,12 @@ type TLS struct {
 	PEM config.PEM
 }
 
-// spokenTo sets how the endpoint is connected to: by the settings of its service, and by
-// the rule that announced it, nil for none. The settings go before the rule.
+// spokenTo sets how the endpoint is connected to and judged: by the settings of its
+// service, which it keeps, and by the rule that announced it, nil for none. The settings
+// go before the rule.
 func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
+	e.Health = &settings.Health
 	if r == nil {
 		r = &rule{}
 	}

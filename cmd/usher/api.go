@@ -55,7 +55,9 @@ func (a *app) Services() []admin.Service {
 			}
 		}
 		for i := range s.Instances {
-			v.Instances = append(v.Instances, instanceView(&s.Instances[i]))
+			in := instanceView(&s.Instances[i])
+			in.Health = a.healthView(s.Key, &s.Instances[i])
+			v.Instances = append(v.Instances, in)
 		}
 		out = append(out, v)
 	}
@@ -67,6 +69,29 @@ func instanceView(in *watcher.Instance) admin.Instance {
 		ID: in.ID, Address: in.Address, Status: in.Status.String(), Cause: in.Cause, Weight: in.Weight,
 		Datacenter: in.Datacenter, Zone: in.Zone, Tier: in.Tier, Held: in.Held != nil,
 	}
+}
+
+// healthView tells how an instance stands; nil: no table has it.
+func (a *app) healthView(key watcher.Key, in *watcher.Instance) *admin.Health {
+	rep, known := a.health.Of(key.Registry, key.Service, in.ID, in.Address)
+	if !known {
+		return nil
+	}
+	v := &admin.Health{
+		State: rep.State.String(), Cause: rep.Cause, Since: rep.Since.UTC(), EffectiveWeight: rep.Weight,
+		EjectedUntil: timeOrNil(rep.EjectedUntil), Ejections: rep.Ejections, Panic: rep.Panic,
+		Disagreement: rep.Disagrees,
+	}
+	if p := rep.Probe; p != nil {
+		v.Probe = &admin.Probe{Verdict: "down", Result: "fail", Error: p.Error, At: p.At.UTC(), Took: p.Took.Seconds()}
+		if p.Up {
+			v.Probe.Verdict = "up"
+		}
+		if p.OK {
+			v.Probe.Result = "pass"
+		}
+	}
+	return v
 }
 
 // Routes implements admin.API.

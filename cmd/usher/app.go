@@ -68,6 +68,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	log := newLogging(p.stderr, cfg.Log, set.Process)
 	manager := watcher.NewManager(log.Logger, set.Discovery)
 	health := healthcheck.New(log.Logger, func(e *routetable.Endpoint) { manager.ReleaseInstance(e.Service, e.ID) })
+	health.Report(set.Health)
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &app{
 		log: log, metrics: set, health: health,

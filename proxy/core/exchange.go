@@ -62,7 +62,9 @@ type Exchange struct {
 	// passed is how many of the picks were no tries: all connections were in use.
 	passed  int
 	lastErr *upstream.Error
-	query   routetable.Request
+	// waited is what Upstream was when the try began.
+	waited int64
+	query  routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
 	said [][]byte
@@ -241,7 +243,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		c.prepare(x)
 	}
 	e.State.InFlight.Add(1)
-	x.held = true
+	x.held, x.waited = true, x.Upstream
 	x.attempt = Attempt{
 		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
 		Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
@@ -316,13 +318,10 @@ func reasonOf(err *upstream.Error) Reason {
 // Failed releases the endpoint of a try that brought no response, and says whether
 // there is to be another one. Otherwise the Reason is the answer.
 func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reason) {
-	e := x.cluster.Endpoints[x.endpoint]
 	x.release()
 	x.lastErr = err
-	switch err.Kind {
-	case upstream.Connect:
-		c.health.ConnectFailed(e)
-	case upstream.Full:
+	c.observeFailure(x, err)
+	if err.Kind == upstream.Full {
 		x.passed++ // that was no try
 		return true, None
 	}
@@ -354,9 +353,6 @@ func idempotent(method []byte) bool {
 		return false
 	}
 }
-
-// Answered tells that a response head has come from the endpoint.
-func (c *Core) Answered(x *Exchange) { c.health.Succeeded(x.cluster.Endpoints[x.endpoint]) }
 
 // End releases the endpoint and records the request. code is the status that was
 // sent, 0 when none was; reason is None when the upstream's answer was relayed

@@ -33,7 +33,7 @@ const (
 	closed
 )
 
-// conn is one client connection. All but state, watch, upstream and gone belongs to its goroutine.
+// conn is one client connection. All but state, watch, upstream, gone and asked belongs to its goroutine.
 // The work is nil while the connection is idle.
 type conn struct {
 	server   *Server
@@ -47,6 +47,8 @@ type conn struct {
 	// upstream is the endpoint's connection while it may be aborted by Probe.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool
+	// asked says that the whole request is sent and the head of the response is waited for.
+	asked atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
@@ -72,8 +74,8 @@ type work struct {
 	req    fasthttp.RequestHeader
 	resp   fasthttp.ResponseHeader
 	x      core.Exchange
-	// asked is the head as the client sent it, malformed what the codec says of it.
-	asked     []byte
+	// wrote is the head as the client sent it, malformed what the codec says of it.
+	wrote     []byte
 	malformed error
 	// verbatim says that the response's head goes on as it lies in the buffer, and is not
 	// in resp.
@@ -126,7 +128,7 @@ func (c *conn) Expire() {
 
 // Probe implements wire.Prober: when the client has left while its endpoint is
 // waited for, that wait ends; when nothing has come for a while, the connection is
-// parked.
+// parked. While the endpoint is waited for that is told.
 func (c *conn) Probe() {
 	if t := c.tunnel.Load(); t != nil {
 		t.look(c.now())
@@ -136,7 +138,12 @@ func (c *conn) Probe() {
 		c.leave()
 		return
 	}
-	if c.upstream.Load() == nil || !wire.Ended(c.raw) {
+	held := c.upstream.Load()
+	if held == nil {
+		return
+	}
+	if !wire.Ended(c.raw) {
+		c.hangs(held)
 		return
 	}
 	if up := c.upstream.Swap(nil); up != nil {
@@ -145,9 +152,20 @@ func (c *conn) Probe() {
 	}
 }
 
+// hangs tells that the head of the response has been waited for all the while, unless
+// what is waited for is something else: the rest of either body.
+func (c *conn) hangs(up *upstream.Conn) {
+	now := c.now()
+	waited := c.watch.Waited(now)
+	if waited > 0 && c.asked.Load() {
+		c.server.core.Hanging(up, now-waited, time.Duration(waited))
+	}
+}
+
 // hold lets Probe abort the connection to the endpoint, drop ends that; it returns
 // false when Probe has aborted it.
 func (c *conn) hold(up *upstream.Conn, now int64) {
+	c.asked.Store(!c.body.streamed)
 	c.upstream.Store(up)
 	c.watch.Wait(now)
 }

@@ -107,7 +107,7 @@ func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
 		dst = append(append(dst, c.x.Method...), ' ')
 		dst = append(append(dst, a.Target...), " HTTP/1.1\r\nHost: "...)
 		dst = append(append(dst, a.Host...), "\r\n"...)
-		dst = c.head.AppendFields(dst, c.asked)
+		dst = c.head.AppendFields(dst, c.wrote)
 	} else {
 		dst = appendParsed(dst, c.x.Parsed(), a)
 	}
@@ -174,7 +174,7 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 func (c *conn) mayCopyHead(status int) bool {
 	return c.upHead.Verbatim() && (!c.upHead.Chunked || c.upHead.ContentLength < 0) &&
 		status >= 200 && status <= 599 && status != fasthttp.StatusNoContent &&
-		c.x.ResponseEdits() == nil && !c.listener.RequestID
+		c.x.ResponseEdits() == nil && c.x.DrainHeader() == "" && !c.listener.RequestID
 }
 
 // scanResponse reads until a whole head is in the buffer, and checks it.

@@ -76,6 +76,10 @@ func (c *conn) startPump(a *core.Attempt) {
 		case err == nil && !p.headSeen.Load():
 			c.watch.Disarm(p.armed) // unless the response has set another one
 			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
+			c.asked.Store(true)
+			if p.headSeen.Load() {
+				c.asked.Store(false) // it came meanwhile
+			}
 		}
 		p.done <- err
 	}()

@@ -25,8 +25,9 @@ const (
 // relay passes the endpoint's response on, records the request, and says whether
 // the connection goes on.
 func (c *conn) relay(a *core.Attempt) bool {
-	c.server.core.Answered(&c.x)
+	c.tellAnswered()
 	c.pump.headSeen.Store(true)
+	c.asked.Store(false)
 	from := c.responseFraming()
 	to := from
 	if from == byClose || from == byChunks {
@@ -49,6 +50,15 @@ func (c *conn) relay(a *core.Attempt) bool {
 	}
 	c.end(reason)
 	return c.finish(reason == core.None)
+}
+
+// tellAnswered tells the core that the head of a response has come.
+func (c *conn) tellAnswered() {
+	var drain []byte
+	if name := c.x.DrainHeader(); name != "" {
+		drain = c.resp.Peek(name)
+	}
+	c.server.core.Answered(&c.x, c.upHead.Status, drain)
 }
 
 // responseFraming says how the body of the response is framed (RFC 9112 §6.3).

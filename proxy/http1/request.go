@@ -70,20 +70,20 @@ func (c *conn) armHead(now int64) {
 // takeHead takes the scanned head off the buffer and fills the exchange.
 func (c *conn) takeHead() (core.Reason, string) {
 	b, _ := c.br.Peek(c.head.Len)
-	c.asked = append(c.asked[:0], b...)
+	c.wrote = append(c.wrote[:0], b...)
 	_, _ = c.br.Discard(len(b))
 	x := &c.x
 	x.Start = c.lately()
 	c.clock = x.Start
 	x.Flags = c.head.Flags
-	x.Method = c.head.Method.Of(c.asked)
-	t, err := wire.ParseTarget(x.Method, c.head.Target.Of(c.asked))
+	x.Method = c.head.Method.Of(c.wrote)
+	t, err := wire.ParseTarget(x.Method, c.head.Target.Of(c.wrote))
 	if err != nil {
 		return core.BadRequest, err.Error()
 	}
 	c.body.asterisk = t.Asterisk
 	x.Target = t.Origin
-	x.Host = c.head.Host.Of(c.asked)
+	x.Host = c.head.Host.Of(c.wrote)
 	if t.Authority != nil {
 		x.Host = t.Authority
 	}
@@ -96,7 +96,7 @@ func (c *conn) takeHead() (core.Reason, string) {
 func (c *conn) ParseHead() *fasthttp.RequestHeader {
 	r := heads.Get().(*headReader) //nolint:forcetypeassert // the list holds nothing else
 	defer heads.Put(r)
-	r.bytes.Reset(c.asked)
+	r.bytes.Reset(c.wrote)
 	r.buffer.Reset(&r.bytes)
 	if c.malformed = c.req.Read(r.buffer); c.malformed != nil {
 		c.req.Reset()
@@ -130,7 +130,7 @@ func (c *conn) wantsKeep() bool {
 // dropUnderscored deletes the fields with an underscore in their name: CGI-like
 // upstreams take X_Forwarded_For for X-Forwarded-For.
 func (c *conn) dropUnderscored() {
-	for _, line := range bytes.Split(c.asked, []byte("\r\n"))[1:] {
+	for _, line := range bytes.Split(c.wrote, []byte("\r\n"))[1:] {
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		if bytes.IndexByte(name, '_') >= 0 {
 			c.req.DelBytes(name)

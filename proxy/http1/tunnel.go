@@ -109,7 +109,7 @@ func (c *conn) agreed() bool {
 // openTunnel passes the endpoint's 101 on and makes the connection a tunnel. It returns
 // false: the connection serves no more requests.
 func (c *conn) openTunnel(a *core.Attempt) bool {
-	c.server.core.Answered(&c.x)
+	c.tellAnswered()
 	c.keep, c.sent = true, fasthttp.StatusSwitchingProtocols // the head is not to say close
 	c.out = c.appendHead(c.out[:0], byClose)
 	c.out = append(c.appendUpgrade(c.out[:len(c.out)-2]), "\r\n"...)

@@ -72,6 +72,7 @@ func Start(tb testing.TB, o Options) *Usher {
 	log := slog.New(slog.NewTextHandler(writer{tb}, &slog.HandlerOptions{Level: slog.LevelError}))
 	set := metrics.New("test", core.Reasons())
 	health := healthcheck.New(log, nil)
+	health.Report(set.Health)
 	u := &Usher{
 		Proxy: proxy.New(log, set.Downstream, health), Metrics: set, Health: health,
 		tb: tb, policy: withDefaults(o.Policy), balancers: balance.All(),
@@ -108,6 +109,8 @@ func withDefaults(p config.Policy) config.Policy {
 	p.IdleTimeout = cmp.Or(p.IdleTimeout, 30*time.Second)
 	p.Retry.Attempts = max(0, cmp.Or(p.Retry.Attempts, 2))
 	p.TunnelIdleTimeout = cmp.Or(p.TunnelIdleTimeout, time.Hour)
+	p.Outlier = cmp.Or(p.Outlier, config.DefaultHealth().Outlier)
+	p.PanicThreshold = cmp.Or(p.PanicThreshold, config.DefaultHealth().PanicThreshold)
 	if p.Upgrades == nil {
 		p.Upgrades = []string{"websocket"}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/proxy/wire"
+	"usher/routetable"
 )
 
 // readBuffer is the size of the buffer a connection in use reads through; it
@@ -52,6 +53,9 @@ type Conn struct {
 	// idleSince is when it was put back, on the sweeper's clock.
 	idleSince int64
 }
+
+// Endpoint is whom the connection is to. It may be called from any goroutine.
+func (c *Conn) Endpoint() *routetable.Endpoint { return c.pool.endpoint }
 
 // Waiter is told before a read that may wait. Its error is the read's.
 type Waiter interface{ BeforeRead() error }

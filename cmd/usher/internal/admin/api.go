@@ -64,6 +64,36 @@ type Instance struct {
 	Tier       uint8   `json:"tier"`
 	// Held says that the registry no longer lists it.
 	Held bool `json:"held"`
+	// Health is how it stands in the table in use; nil: it is not routed.
+	Health *Health `json:"health,omitempty"`
+}
+
+// Health is how an instance stands by all that usher knows.
+type Health struct {
+	State string    `json:"state"`
+	Cause string    `json:"cause"`
+	Since time.Time `json:"since"`
+	// EffectiveWeight is what it counts among its peers now.
+	EffectiveWeight float64 `json:"effective_weight"`
+	// EjectedUntil is when its ejection ends; Ejections is how many count so far.
+	EjectedUntil *time.Time `json:"ejected_until,omitempty"`
+	Ejections    int        `json:"ejections"`
+	// Panic says that all endpoints of a route of its are tried, whatever their state.
+	Panic bool   `json:"panic"`
+	Probe *Probe `json:"probe,omitempty"`
+	// Disagreement says that the registry (status) and the probes (probe.verdict) say
+	// different things.
+	Disagreement bool `json:"disagreement"`
+}
+
+// Probe is what the probes of an instance say.
+type Probe struct {
+	// Verdict is up or down; Result is the last probe's, pass or fail.
+	Verdict string    `json:"verdict"`
+	Result  string    `json:"result"`
+	Error   string    `json:"error,omitempty"`
+	At      time.Time `json:"at"`
+	Took    float64   `json:"took_seconds"`
 }
 
 // Hold is why instances are kept that the registry no longer lists.

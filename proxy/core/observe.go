@@ -1,0 +1,51 @@
+package core
+
+import (
+	"time"
+
+	"usher/healthcheck"
+	"usher/proxy/upstream"
+)
+
+// DrainHeader is the name of the response field by which the endpoint tells that it
+// drains; empty: none.
+func (x *Exchange) DrainHeader() string { return x.policy.DrainHeader }
+
+// Answered tells that a response head has come from the endpoint, whose time is part of
+// x.Upstream already. drain is the value of its DrainHeader.
+func (c *Core) Answered(x *Exchange, status int, drain []byte) {
+	o := healthcheck.Outcome{Status: status, Took: time.Duration(x.Upstream - x.waited)}
+	if len(drain) > 0 {
+		o.Draining = healthcheck.Drains(string(drain))
+	}
+	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
+}
+
+// observeFailure tells of a try that brought no response, if that says something of the
+// endpoint. A used connection that ends before a byte has come does not: endpoints close
+// idle ones as they like.
+func (c *Core) observeFailure(x *Exchange, err *upstream.Error) {
+	o := healthcheck.Outcome{Took: time.Duration(x.Upstream - x.waited)}
+	switch err.Kind {
+	case upstream.Connect:
+		o.Kind = healthcheck.ConnectFailed
+	case upstream.Timeout, upstream.Total:
+		o.Kind = healthcheck.TimedOut
+	case upstream.Protocol, upstream.Partial:
+		o.Kind = healthcheck.Broken
+	case upstream.Reset:
+		if err.Reused {
+			return
+		}
+		o.Kind = healthcheck.Broken
+	default:
+		return
+	}
+	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
+}
+
+// Hanging tells that a request has been waiting on a connection for a response head since
+// a moment on the sweeper's clock. It may be called from any goroutine.
+func (c *Core) Hanging(up *upstream.Conn, since int64, waited time.Duration) {
+	c.health.Hanging(up.Endpoint(), since, waited)
+}
