@@ -40,7 +40,7 @@ type decoder struct {
 	// only help to guess what an unknown key was meant to be.
 	outer []string
 	// secret reads the secret that a key at pos names by a path. It reports its
-	// own problems.
+	// own problems. Nil: no file may be named.
 	secret func(pos Pos, path string) (string, bool)
 	// file reads a file whose content is part of the configuration, as secret does. Nil:
 	// no file may be named.
@@ -250,6 +250,10 @@ func (d *decoder) secretFile(n *node, e entry, v reflect.Value, f *field, at str
 	var path string
 	d.value(e.value, reflect.ValueOf(&path).Elem(), at)
 	if d.failed[at] {
+		return
+	}
+	if d.secret == nil {
+		d.fail(e.value.pos, at, "an entry of a key-value store cannot name a file")
 		return
 	}
 	path = besides(e.value.pos, path)

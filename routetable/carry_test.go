@@ -95,7 +95,7 @@ func TestStateIsForgotten(t *testing.T) {
 func TestClusterStateIsCarried(t *testing.T) {
 	var states []*ClusterState
 	rules := rulesOf(to("c", "s", "c.com/"))
-	rules.Balancers["first"] = func(_ []*Endpoint, s *ClusterState) Picker {
+	rules.Balancers["first"] = func(_ *Cluster, s *ClusterState) Picker {
 		states = append(states, s)
 		return firstUsable{}
 	}

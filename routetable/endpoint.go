@@ -58,7 +58,13 @@ type State struct {
 	EjectedUntil atomic.Int64
 	// Ejections counts the ejections in a row without a success between them.
 	Ejections atomic.Int32
+	// Latency is how long responses take to begin. The proxy observes it where the
+	// policy goes by it.
+	Latency Latency
 }
+
+// Identity names the instance across tables, addresses and processes.
+func (e *Endpoint) Identity() string { return e.Service.String() + "/" + e.ID }
 
 // Rewrite is what a rule changes in a request before it is forwarded.
 type Rewrite struct {

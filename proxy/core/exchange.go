@@ -57,6 +57,10 @@ type Exchange struct {
 	// passed is how many of the picks were no tries: all connections were in use.
 	passed  int
 	lastErr *upstream.Error
+	// sticky is the cluster's where a cookie brings its clients back; nil: none does.
+	sticky sticky
+	// waited is what Upstream was when the try began.
+	waited int64
 	query   routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
@@ -114,7 +118,7 @@ func (x *Exchange) Reset() {
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
-	x.Replayable = false
+	x.Replayable, x.sticky = false, nil
 	x.query.Skip = nil
 	x.pick.Reset()
 }
@@ -212,7 +216,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		i, fresh = x.endpoint, true
 	}
 	x.pick.Try(i)
-	x.endpoint = i
+	x.endpoint, x.waited = i, x.Upstream
 	e := x.cluster.Endpoints[i]
 	if x.cluster.Restricted {
 		if reason := x.admit(e.Access, first); reason != None {
@@ -238,6 +242,9 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 // choose picks the endpoint of the next try. After one whose connections are all in use
 // others of which that can be said are passed over.
 func (x *Exchange) choose() (int, error) {
+	if x.pick.Attempts() == 0 {
+		x.recognise()
+	}
 	for {
 		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
 		if err != nil || !x.refused() || !poolsOf(x.cluster)[i].Full() {
@@ -303,6 +310,7 @@ func reasonOf(err *upstream.Error) Reason {
 func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reason) {
 	e := x.cluster.Endpoints[x.endpoint]
 	x.release()
+	x.measure(c, err)
 	x.lastErr = err
 	switch err.Kind {
 	case upstream.Connect:
@@ -341,7 +349,10 @@ func idempotent(method []byte) bool {
 }
 
 // Answered tells that a response head has come from the endpoint.
-func (c *Core) Answered(x *Exchange) { c.health.Succeeded(x.cluster.Endpoints[x.endpoint]) }
+func (c *Core) Answered(x *Exchange) {
+	x.measure(c, nil)
+	c.health.Succeeded(x.cluster.Endpoints[x.endpoint])
+}
 
 // End releases the endpoint and records the request. code is the status that was
 // sent, 0 when none was; reason is None when the upstream's answer was relayed

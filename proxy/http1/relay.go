@@ -97,7 +97,7 @@ func (c *conn) appendHead(dst []byte, to framing) []byte {
 	if c.listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	dst = c.appendRequestID(dst)
+	dst = c.x.AppendCookie(c.appendRequestID(dst))
 	if edits != nil {
 		dst = c.x.AppendEdits(dst, edits)
 	}
