@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -100,38 +99,33 @@ func (c *checker) balance(p Policy, at string) {
 		}
 	}
 	path := child(at, "ring_hash.load_factor")
-	if f := p.RingHash.LoadFactor; c.where.given(path) && (math.IsNaN(f) || f < 1.05 || f > 10) {
+	if f := p.RingHash.LoadFactor; c.where.given(path) && (f < 1.05 || f > 10) {
 		c.bad(path, "load_factor must be from 1.05 to 10, found %v", f)
 	}
-	if at = child(at, "sticky"); c.where.given(at) {
-		c.sticky(p.Sticky, at)
-	}
+	c.sticky(p.Sticky, child(at, "sticky"))
 }
 
 func (c *checker) sticky(s Sticky, at string) {
 	const minSecret = 16
-	if s.Cookie != "" && !isToken(s.Cookie) {
-		c.bad(child(at, "cookie"), "cookie %q: no cookie can be called that", shorten(s.Cookie))
+	if path := child(at, "cookie"); c.where.given(path) && s.Cookie != "" && !isToken(s.Cookie) {
+		c.bad(path, "cookie %q: no cookie can be called that", shorten(s.Cookie))
 	}
-	if s.Secret != "" && len(s.Secret) < minSecret {
-		c.bad(c.secretPath(at), "secret must have at least %d bytes, found %d", minSecret, len(s.Secret))
+	for _, key := range []string{"secret", "secret_file"} {
+		if path := child(at, key); c.where.given(path) && s.Secret != "" && len(s.Secret) < minSecret {
+			c.bad(path, "secret must have at least %d bytes, found %d", minSecret, len(s.Secret))
+		}
 	}
-	c.word(child(at, "same_site"), "same_site", s.SameSite, "lax", "strict", "none")
-	if s.SameSite == "none" && !s.Secure {
-		c.bad(child(at, "same_site"), "same_site none needs secure: true")
+	if path := child(at, "same_site"); c.where.given(path) {
+		c.word(path, "same_site", s.SameSite, "lax", "strict", "none")
+	}
+	if path := child(at, "same_site"); s.SameSite == "none" && !s.Secure && c.where.given(at) {
+		c.bad(path, "same_site none needs secure: true")
 	}
 	unfit := func(r rune) bool { return r <= ' ' || r == ';' || r > '~' }
-	if !strings.HasPrefix(s.Path, "/") || strings.ContainsFunc(s.Path, unfit) {
-		c.bad(child(at, "path"), "path %q must begin with / and hold no space and no semicolon", shorten(s.Path))
+	path := child(at, "path")
+	if c.where.given(path) && (!strings.HasPrefix(s.Path, "/") || strings.ContainsFunc(s.Path, unfit)) {
+		c.bad(path, "path %q must begin with / and hold no space and no semicolon", shorten(s.Path))
 	}
-}
-
-// secretPath is the key that a secret was given by.
-func (c *checker) secretPath(at string) string {
-	if path := child(at, "secret_file"); c.where.given(path) {
-		return path
-	}
-	return child(at, "secret")
 }
 
 // Warnings returns what is right by itself but unlikely to be what is meant.

@@ -260,9 +260,12 @@ func (d *decoder) secretFile(n *node, e entry, v reflect.Value, f *field, at str
 	if f.index != nil {
 		v.FieldByIndex(f.index).SetString(path)
 	}
-	if value, ok := d.secret(e.value.pos, path); ok {
-		v.FieldByIndex(f.secret).SetString(value)
+	value, ok := d.secret(e.value.pos, path)
+	if !ok {
+		d.failed[at] = true
+		return
 	}
+	v.FieldByIndex(f.secret).SetString(value)
 }
 
 // content reads the file that a scalar names.

@@ -36,7 +36,9 @@ type Table struct {
 }
 
 // Empty returns a table without routes.
-func Empty() *Table { return &Table{catalog: &watcher.Catalog{}, rules: &ruleSet{}, departed: &departed{}} }
+func Empty() *Table {
+	return &Table{catalog: &watcher.Catalog{}, rules: &ruleSet{}, departed: &departed{}}
+}
 
 // Delta is how a table differs from the one it was built from.
 type Delta struct {

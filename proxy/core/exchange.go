@@ -61,7 +61,7 @@ type Exchange struct {
 	sticky sticky
 	// waited is what Upstream was when the try began.
 	waited int64
-	query   routetable.Request
+	query  routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
 	said [][]byte

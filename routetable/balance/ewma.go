@@ -6,12 +6,12 @@ import "usher/routetable"
 // request can be expected to be answered sooner: by how long its responses take to
 // begin (routetable.Latency, which rises at once and falls slowly), times the requests
 // it has in flight and this one.
-type ewma struct{ endpoints []*routetable.Endpoint }
+type ewma struct{ states }
 
 // NewEWMA returns a picker by latency. Whoever sends the requests observes it in the
 // State of the endpoints, and sets PickInfo.Now.
 func NewEWMA(c *routetable.Cluster, _ *routetable.ClusterState) routetable.Picker {
-	return ewma{c.Endpoints}
+	return ewma{statesOf(c)}
 }
 
 // Pick implements routetable.Picker.
@@ -36,23 +36,23 @@ func (e ewma) better(v *routetable.View, p *routetable.PickInfo, a, b int) int {
 	if i == j {
 		return int(i)
 	}
-	x, knownX := e.endpoints[i].State.Latency.Average(p.Now)
-	y, knownY := e.endpoints[j].State.Latency.Average(p.Now)
+	one, other := e.states[i], e.states[j]
+	x, knownX := one.Latency.Average(p.Now)
+	y, knownY := other.Latency.Average(p.Now)
 	if !knownX || !knownY {
-		return lessLoaded(e.endpoints, v, a, b)
+		return e.lessLoaded(v, a, b)
 	}
-	if y*e.queue(v, b) < x*e.queue(v, a) {
+	// Each shares its endpoint with those in flight there. The weight counts for these
+	// alone: for the request itself the draw has taken it into account.
+	n, m := float64(one.InFlight.Load()), float64(other.InFlight.Load())
+	if v.Weights == nil {
+		x, y = x*(1+n), y*(1+m)
+	} else {
+		wa, wb := float64(v.Weights[a]), float64(v.Weights[b])
+		x, y = x*(wa+n*routetable.MaxWeight)*wb, y*(wb+m*routetable.MaxWeight)*wa
+	}
+	if y < x {
 		return int(j)
 	}
 	return int(i)
-}
-
-// queue is how many requests a new one shares the endpoint with, itself included. The
-// weight counts for the others alone: the draw has taken it into account for this one.
-func (e ewma) queue(v *routetable.View, at int) float64 {
-	n := float64(e.endpoints[v.Usable[at]].State.InFlight.Load())
-	if v.Weights != nil {
-		n *= float64(routetable.MaxWeight) / float64(v.Weights[at])
-	}
-	return 1 + n
 }

@@ -5,11 +5,11 @@ import "usher/routetable"
 // leastRequest takes two endpoints at random, by weight, and of these the one
 // with fewer requests in flight for its weight. Two choices keep the load even
 // without anybody looking at all endpoints (Mitzenmacher, 2001).
-type leastRequest struct{ endpoints []*routetable.Endpoint }
+type leastRequest struct{ states }
 
 // NewLeastRequest returns a picker by two random choices.
 func NewLeastRequest(c *routetable.Cluster, _ *routetable.ClusterState) routetable.Picker {
-	return leastRequest{c.Endpoints}
+	return leastRequest{statesOf(c)}
 }
 
 // Pick implements routetable.Picker.
@@ -29,14 +29,25 @@ func (l leastRequest) Pick(v *routetable.View, p *routetable.PickInfo) (int, err
 // better returns the less loaded of two places in the view, as an index into the
 // endpoints.
 func (l leastRequest) better(v *routetable.View, _ *routetable.PickInfo, a, b int) int {
-	return lessLoaded(l.endpoints, v, a, b)
+	return l.lessLoaded(v, a, b)
+}
+
+// states are those of a cluster's endpoints: a shorter way to them.
+type states []*routetable.State
+
+func statesOf(c *routetable.Cluster) states {
+	s := make(states, len(c.Endpoints))
+	for i, e := range c.Endpoints {
+		s[i] = e.State
+	}
+	return s
 }
 
 // lessLoaded is the one of two places with fewer requests in flight for its weight. When
 // there is no difference the first, which was drawn by weight, stands.
-func lessLoaded(endpoints []*routetable.Endpoint, v *routetable.View, a, b int) int {
+func (s states) lessLoaded(v *routetable.View, a, b int) int {
 	i, j := v.Usable[a], v.Usable[b]
-	x, y := endpoints[i].State.InFlight.Load(), endpoints[j].State.InFlight.Load()
+	x, y := s[i].InFlight.Load(), s[j].InFlight.Load()
 	if v.Weights != nil {
 		x, y = x*int64(v.Weights[b]), y*int64(v.Weights[a])
 	}

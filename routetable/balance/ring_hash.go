@@ -15,7 +15,7 @@ import (
 // that everybody asks for does not drown one endpoint.
 type ringHash struct {
 	*ring
-	endpoints  []*routetable.Endpoint
+	states
 	loadFactor float64
 	sieves     sieves
 }
@@ -50,7 +50,7 @@ const maxFull = 16
 // keeps the ring, of 2 KiB an endpoint or so, for the next one.
 func NewRingHash(c *routetable.Cluster, state *routetable.ClusterState) routetable.Picker {
 	return &ringHash{
-		ring: tableOf(c, state, newRing), endpoints: c.Endpoints,
+		ring: tableOf(c, state, newRing), states: statesOf(c),
 		loadFactor: max(1, c.Policy.RingHash.LoadFactor),
 	}
 }
@@ -154,7 +154,7 @@ func (r *ringHash) Pick(v *routetable.View, p *routetable.PickInfo) (int, error)
 
 // room says whether an endpoint is below its bound; bound is that of all together.
 func (r *ringHash) room(s *sieve, i int32, bound float64) bool {
-	return float64(r.endpoints[i].State.InFlight.Load()) < math.Ceil(bound*s.share[i])
+	return float64(r.states[i].InFlight.Load()) < math.Ceil(bound*s.share[i])
 }
 
 // spare returns any untried endpoint with room. There is one unless so many came at once
@@ -186,7 +186,7 @@ func (r *ringHash) inFlight(s *sieve) int64 {
 	}
 	var sum int64
 	for _, i := range s.view.Usable {
-		sum += r.endpoints[i].State.InFlight.Load()
+		sum += r.states[i].InFlight.Load()
 	}
 	s.inFlight.Store(sum)
 	return sum
