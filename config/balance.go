@@ -78,8 +78,8 @@ func ParseHashKey(text string) (HashKey, error) {
 	i := slices.Index(named, kind)
 	switch {
 	case !found || i < 0:
-		known := append(plain, "header:NAME", "cookie:NAME", "query:NAME")
-		return HashKey{}, fmt.Errorf("unknown hash_key %q%s", shorten(text), suggest(text, known))
+		plain = append(plain, "header:NAME", "cookie:NAME", "query:NAME")
+		return HashKey{}, fmt.Errorf("unknown hash_key %q%s", shorten(text), suggest(text, plain))
 	case name == "":
 		return HashKey{}, fmt.Errorf("hash_key %q names no %s", shorten(text), kind)
 	case kind != "query" && !isToken(name):

@@ -22,7 +22,9 @@ func TestParseHashKey(t *testing.T) {
 			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "clientip", "header", "header:", "header:a b", "cookie:a=b", "path:x", "body:x", ":"} {
+	for _, text := range []string{
+		"", "clientip", "header", "header:", "header:a b", "cookie:a=b", "path:x", "body:x", ":",
+	} {
 		if got, err := ParseHashKey(text); err == nil {
 			t.Errorf("%q: got %v", text, got)
 		}
@@ -35,7 +37,10 @@ func FuzzParseHashKey(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		k, err := ParseHashKey(text)
-		if err == nil && k.Name != "" && !strings.HasSuffix(text, ":"+k.Name) || (err == nil) != (k != HashKey{} || text == "client_ip") {
+		if named := k.Source >= HashHeader; named != (k.Name != "") || named && !strings.HasSuffix(text, ":"+k.Name) {
+			t.Errorf("%q: got %v, %v", text, k, err)
+		}
+		if zero := k == HashKey{}; zero != (err != nil || text == "client_ip") {
 			t.Errorf("%q: got %v, %v", text, k, err)
 		}
 	})
@@ -47,9 +52,11 @@ func TestStickySecretOfTheDefaults(t *testing.T) {
 	if err := os.WriteFile(file, []byte("0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := mustLoad(t, "defaults: {sticky: {cookie: c, secret_file: "+file+"}}\n"+
-		"services: {a: {timeout: 1s}, b: {sticky: {secret: another secret of b}}, c: {sticky: {cookie: \"\"}}}", Options{})
-	for name, want := range map[string]string{"a": "0123456789abcdef", "b": "another secret of b", "c": "0123456789abcdef"} {
+	cfg := mustLoad(t, "defaults: {sticky: {cookie: c, secret_file: "+file+"}}\nservices: {a: {timeout: 1s}, "+
+		"b: {sticky: {secret: another secret of b}}, c: {sticky: {cookie: \"\"}}}", Options{})
+	for name, want := range map[string]string{
+		"a": "0123456789abcdef", "b": "another secret of b", "c": "0123456789abcdef",
+	} {
 		if got := cfg.Services[name].Sticky.Secret; got != want {
 			t.Errorf("%s: got %q", name, got)
 		}

@@ -122,7 +122,8 @@ func wantFull() *Config {
 		TunnelIdleTimeout: time.Hour, Retry: Retry{1},
 		HashKey: "header:X-User", RingHash: RingHash{LoadFactor: 1.5},
 		Sticky: Sticky{
-			Cookie: "usher", TTL: time.Hour, Secret: "0123456789abcdef", Secure: true, SameSite: "strict", Path: "/shop",
+			Cookie: "usher", TTL: time.Hour, Secret: "0123456789abcdef", Secure: true,
+			SameSite: "strict", Path: "/shop",
 		},
 	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}

@@ -82,11 +82,12 @@ func TestStateIsSharedByRoutes(t *testing.T) {
 // What left is remembered: an instance that comes back goes on where it was, and so does
 // a cluster.
 func TestStateSurvivesAnAbsence(t *testing.T) {
-	both := catalogOf(service("s", instance("h", "a.com/"), instance("i", "a.com/")), service("t", instance("j", "b.com/")))
-	one := catalogOf(service("s", instance("h", "a.com/")), service("t", instance("j", "b.com/")))
+	other := service("t", instance("j", "b.com/"))
+	both := catalogOf(service("s", instance("h", "a.com/"), instance("i", "a.com/")), other)
+	one := catalogOf(service("s", instance("h", "a.com/")), other)
 	first := Build(both, rulesOf(), nil)
 	for name, away := range map[string]*watcher.Catalog{
-		"the instance": one, "its service": catalogOf(service("t", instance("j", "b.com/"))), "everything": catalogOf(),
+		"the instance": one, "its service": catalogOf(other), "everything": catalogOf(),
 	} {
 		absent := Build(away, rulesOf(), first)
 		absent = Build(catalogOf(service("u", instance("k", "c.com/"))), rulesOf(), absent)
@@ -105,7 +106,8 @@ func TestStateSurvivesAnAbsence(t *testing.T) {
 		}
 	}
 	moved := catalogOf(service("s", instance("h", "a.com/"), at("i:81", instance("i", "a.com/"))))
-	if last := Build(moved, rulesOf(), Build(one, rulesOf(), first)); stateOf(t, first, "a.com/", "i") == stateOf(t, last, "a.com/", "i") {
+	last := Build(moved, rulesOf(), Build(one, rulesOf(), first))
+	if stateOf(t, first, "a.com/", "i") == stateOf(t, last, "a.com/", "i") {
 		t.Error("back at another address, but the state is the same")
 	}
 }

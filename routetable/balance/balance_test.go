@@ -282,7 +282,8 @@ func checkShares(t *testing.T, p routetable.Picker, v *routetable.View, weights 
 			slack += 4 * share * (1 - share) * float64(picks) / math.Sqrt(points)
 		}
 		if diff := math.Abs(float64(got[i]) - share*float64(picks)); diff > slack {
-			t.Errorf("%d: got %d picks of %d, its share is %.4f (%.0f off, %.0f allowed)", i, got[i], picks, share, diff, slack)
+			t.Errorf("%d: got %d picks of %d, its share is %.4f (%.0f off, %.0f allowed)",
+				i, got[i], picks, share, diff, slack)
 		}
 	}
 }

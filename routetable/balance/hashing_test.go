@@ -133,7 +133,8 @@ func TestHashingSpreads(t *testing.T) {
 		if most := float64(slices.Max(got)) / perEndpoint; most > bound+.1 {
 			t.Errorf("%s: the fullest has %.2f times the mean", name, most)
 		} else {
-			t.Logf("%s: the fullest has %.2f, the emptiest %.2f times the mean", name, most, float64(slices.Min(got))/perEndpoint)
+			t.Logf("%s: the fullest has %.2f, the emptiest %.2f times the mean",
+				name, most, float64(slices.Min(got))/perEndpoint)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (q *queueing) arrive(i int) {
 // end ends the services that are over by a time.
 func (q *queueing) end(by float64) {
 	for len(q.events) > 0 && q.events[0].at <= by {
-		e := heap.Pop(&q.events).(event) //nolint:errcheck,forcetypeassert // it is
+		e := heap.Pop(&q.events).(event) //nolint:forcetypeassert // it is
 		q.now = e.at
 		took := e.at - e.arrived
 		q.took = append(q.took, took)
@@ -129,12 +129,14 @@ func TestPoliciesOnMixedLatencies(t *testing.T) {
 		for _, policy := range []string{"least_request", "ewma"} {
 			for i, what := range []string{"mean", "99th percentile"} {
 				if got[policy][i] > got["round_robin"][i]/2 {
-					t.Errorf("%s: %s of %s: %.4f s, of round_robin %.4f s", name, what, policy, got[policy][i], got["round_robin"][i])
+					t.Errorf("%s: %s of %s: %.4f s, of round_robin %.4f s",
+						name, what, policy, got[policy][i], got["round_robin"][i])
 				}
 			}
 		}
 		if got["ewma"][0] > got["least_request"][0] {
-			t.Errorf("%s: the mean of ewma is %.4f s, of least_request %.4f s", name, got["ewma"][0], got["least_request"][0])
+			t.Errorf("%s: the mean of ewma is %.4f s, of least_request %.4f s",
+				name, got["ewma"][0], got["least_request"][0])
 		}
 	}
 }

@@ -117,7 +117,9 @@ func TestStickyValues(t *testing.T) {
 		t.Errorf("an endpoint of another service has the same value %q", got[0])
 	}
 	s := stickyOf(t, settings, secret, fleet(3))
-	for _, forged := range []string{"", "0", "1", first[0][:21], first[0] + "A", strings.ToLower(first[0]), strings.Repeat("A", 22)} {
+	for _, forged := range []string{
+		"", "0", "1", first[0][:21], first[0] + "A", strings.ToLower(first[0]), strings.Repeat("A", 22),
+	} {
 		if i := s.Find([]byte(forged)); i != -1 {
 			t.Errorf("%q finds %d", forged, i)
 		}

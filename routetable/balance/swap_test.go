@@ -72,7 +72,8 @@ func (w *world) cluster() *routetable.Cluster {
 // pick picks, counts in flight (every third request ends), observes, and returns the ID.
 func (w *world) pick(n int) string {
 	c := w.cluster()
-	i, err := c.Picker.Pick(c.View(), &routetable.PickInfo{Key: uint64(n) * 0x9e3779b97f4a7c15, HasKey: true, Now: int64(n) * 1e6})
+	info := &routetable.PickInfo{Key: uint64(n) * 0x9e3779b97f4a7c15, HasKey: true, Now: int64(n) * 1e6}
+	i, err := c.Picker.Pick(c.View(), info)
 	if err != nil {
 		w.t.Fatal(err)
 	}
