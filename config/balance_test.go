@@ -40,7 +40,7 @@ func FuzzParseHashKey(f *testing.F) {
 		if named := k.Source >= HashHeader; named != (k.Name != "") || named && !strings.HasSuffix(text, ":"+k.Name) {
 			t.Errorf("%q: got %v, %v", text, k, err)
 		}
-		if zero := k == HashKey{}; zero != (err != nil || text == "client_ip") {
+		if zero := k == (HashKey{}); zero != (err != nil || text == "client_ip") {
 			t.Errorf("%q: got %v, %v", text, k, err)
 		}
 	})

@@ -70,15 +70,17 @@ func FuzzNextCookie(f *testing.F) {
 			}
 		}
 		parsed, err := http.ParseCookie(line)
-		if err != nil {
+		if err != nil || strings.ContainsAny(line, "\r\n") { // no field has those
 			return
 		}
+		// The two differ in what they make of blanks around the value.
+		bare := func(value string) string { return strings.Trim(value, " \t\"") }
 		at := 0
 		for _, c := range parsed {
-			if c.Name != "srv" || c.Value == "" {
+			if c.Name != "srv" || bare(c.Value) == "" {
 				continue
 			}
-			for at < len(got) && got[at] != c.Value {
+			for at < len(got) && bare(got[at]) != bare(c.Value) {
 				at++
 			}
 			if at == len(got) {

@@ -121,7 +121,7 @@ func TestHashingInASlowStart(t *testing.T) {
 // The fullest endpoint has not much more than the mean.
 func TestHashingSpreads(t *testing.T) {
 	for name, bound := range map[string]float64{"maglev": 1.1, "ring_hash": 1.5} {
-		const n, perEndpoint = 1000, 1000
+		const n, perEndpoint = 400, 1000
 		endpoints := fleet(n)
 		p := hashing()[name](clusterOf(endpoints), &routetable.ClusterState{})
 		v := viewOf(equal(n)...)

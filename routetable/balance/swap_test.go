@@ -98,7 +98,8 @@ func (w *world) known() string {
 // A thousand swaps, in which others change and the instances themselves vanish and
 // return, leave no trace: what is known of the endpoints afterwards and which of them
 // are picked is what it would be without a swap. (Policies that go by chance are left
-// out: of these the state alone could be compared.)
+// out: of these the state alone could be compared. The table of Maglev takes its time to
+// be made, and has no more state than the ring.)
 func TestSwapsLeaveNoTrace(t *testing.T) {
 	ids := []int{1, 2, 3, 4, 5, 6, 7}
 	for _, policy := range []string{"round_robin", "maglev", "ring_hash"} {
@@ -106,8 +107,14 @@ func TestSwapsLeaveNoTrace(t *testing.T) {
 			calm, stormy := newWorld(t, policy), newWorld(t, policy)
 			calm.build(0, ids...)
 			stormy.build(0, ids...)
-			for swap := range 1000 {
-				switch swap % 4 {
+			swaps := 1000
+			if policy == "maglev" {
+				swaps = 100
+			}
+			for swap := 0; swap < swaps; swap += 2 {
+				switch swap / 2 % 4 {
+				case 0:
+					stormy.build(swap, ids...)
 				case 1:
 					stormy.build(swap, slices.Delete(slices.Clone(ids), swap%7, swap%7+1)...)
 				case 2:
@@ -115,7 +122,7 @@ func TestSwapsLeaveNoTrace(t *testing.T) {
 				case 3:
 					stormy.build(swap, ids[:1+swap%6]...)
 				}
-				stormy.build(swap+1000, ids...)
+				stormy.build(swap+1, ids...)
 				for n := swap * 5; n < swap*5+5; n++ {
 					if want, got := calm.pick(n), stormy.pick(n); got != want {
 						t.Fatalf("pick %d: got %s, without swaps it is %s", n, got, want)
