@@ -178,11 +178,15 @@ func BenchmarkSticky(b *testing.B) {
 	s := NewSticky(NewLeastRequest(c, nil), c, nil)
 	v := viewOf(equal(n)...)
 	b.Run("find and pick", func(b *testing.B) {
+		values := make([][]byte, n)
+		for i, value := range s.values {
+			values[i] = []byte(value)
+		}
 		b.ReportAllocs()
 		at := 0
 		for b.Loop() {
 			var info routetable.PickInfo
-			info.SetHome(s.Find([]byte(s.values[at%n])))
+			info.SetHome(s.Find(values[at%n]))
 			at += 7
 			if _, err := s.Pick(v, &info); err != nil {
 				b.Fatal(err)
