@@ -184,8 +184,8 @@ func BenchmarkSticky(b *testing.B) {
 		}
 		b.ReportAllocs()
 		at := 0
+		var info routetable.PickInfo
 		for b.Loop() {
-			var info routetable.PickInfo
 			info.SetHome(s.Find(values[at%n]))
 			at += 7
 			if _, err := s.Pick(v, &info); err != nil {
