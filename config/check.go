@@ -84,9 +84,7 @@ func (c *checker) log(l Log) {
 // policy checks what is written at a place: what a service inherits is reported
 // where it was written.
 func (c *checker) policy(p Policy, at string) {
-	if path := child(at, "balance"); c.where.given(path) {
-		c.word(path, "balance", p.Balance, "least_request", "round_robin")
-	}
+	c.balance(p, at)
 	if path := child(at, "connect_timeout"); c.where.given(path) {
 		c.positive(path, "connect_timeout", p.ConnectTimeout)
 	}

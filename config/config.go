@@ -339,8 +339,14 @@ type Service struct {
 
 // Policy is how requests to a service are balanced, bounded and repeated.
 type Policy struct {
-	// Balance is least_request or round_robin.
+	// Balance is one of Balances.
 	Balance string `yaml:"balance"`
+	// HashKey is what maglev and ring_hash go by; see ParseHashKey.
+	HashKey string `yaml:"hash_key"`
+	// RingHash are the settings of ring_hash.
+	RingHash RingHash `yaml:"ring_hash"`
+	// Sticky brings a client back to the endpoint it was sent to first.
+	Sticky Sticky `yaml:"sticky"`
 	// ConnectTimeout bounds the making of an upstream connection.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
 	// Timeout bounds the wait for the response header, from the moment the request

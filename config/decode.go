@@ -40,7 +40,7 @@ type decoder struct {
 	// only help to guess what an unknown key was meant to be.
 	outer []string
 	// secret reads the secret that a key at pos names by a path. It reports its
-	// own problems.
+	// own problems. Nil: no file may be named.
 	secret func(pos Pos, path string) (string, bool)
 	// file reads a file whose content is part of the configuration, as secret does. Nil:
 	// no file may be named.
@@ -252,13 +252,20 @@ func (d *decoder) secretFile(n *node, e entry, v reflect.Value, f *field, at str
 	if d.failed[at] {
 		return
 	}
+	if d.secret == nil {
+		d.fail(e.value.pos, at, "an entry of a key-value store cannot name a file")
+		return
+	}
 	path = besides(e.value.pos, path)
 	if f.index != nil {
 		v.FieldByIndex(f.index).SetString(path)
 	}
-	if value, ok := d.secret(e.value.pos, path); ok {
-		v.FieldByIndex(f.secret).SetString(value)
+	value, ok := d.secret(e.value.pos, path)
+	if !ok {
+		d.failed[at] = true
+		return
 	}
+	v.FieldByIndex(f.secret).SetString(value)
 }
 
 // content reads the file that a scalar names.

@@ -16,6 +16,9 @@ func builtin() *Config {
 		Defaults: Defaults{
 			Policy: Policy{
 				Balance:           "least_request",
+				HashKey:           "client_ip",
+				RingHash:          RingHash{LoadFactor: 1.25},
+				Sticky:            Sticky{SameSite: "lax", Path: "/"},
 				ConnectTimeout:    time.Second,
 				Timeout:           30 * time.Second,
 				IdleTimeout:       60 * time.Second,

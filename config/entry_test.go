@@ -95,6 +95,10 @@ kv:6:11: expected a whole number, found "high"`,
 		"no error_pages": {
 			route, "service: s\nerror_pages: {5xx: a}", "kv:2:20: an entry of a key-value store cannot name a file",
 		},
+		"no secret_file": {
+			service, "sticky: {cookie: a, secret_file: /etc/passwd}",
+			"kv:1:34: an entry of a key-value store cannot name a file",
+		},
 		"a list":    {route, "- service: s", "kv:1:1: expected a map, found a list"},
 		"text":      {route, "hello", `kv:1:1: expected a map, found "hello"`},
 		"not YAML":  {route, "service: s\nmatch: *m\n", "kv:2: not valid YAML: unknown anchor 'm' referenced"},
@@ -102,7 +106,7 @@ kv:6:11: expected a whole number, found "high"`,
 		"large":     {route, large, "kv: larger than 512KiB"},
 		"large too": {service, large, "kv: larger than 512KiB"},
 		"a service": {service, "balance: best\ntimeuot: 1s\nretry: {attempts: 99}", `kv:1:10: unknown balance ` +
-			`"best", expected one of least_request, round_robin
+			`"best", expected one of least_request, round_robin, random, ewma, maglev, ring_hash
 kv:2:1: unknown key "timeuot", did you mean "timeout"?
 kv:3:19: attempts must be from 0 to 10, found 99`},
 		"not a service": {service, "[]", "kv:1:1: expected a map, found a list"},

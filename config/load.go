@@ -50,7 +50,9 @@ func Load(path string, opts Options) (*Config, error) {
 func decodeConfig(root *node, l *loader) (*Config, *decoder) {
 	cfg := builtin()
 	if n := root.given("defaults"); n != nil {
-		newDecoder(&problems{}).value(n, reflect.ValueOf(&cfg.Defaults).Elem(), "")
+		first := newDecoder(&problems{}) // what is wrong is told by the second time
+		first.secret = (&loader{saw: l.saw, problems: first.problems}).secret
+		first.value(n, reflect.ValueOf(&cfg.Defaults).Elem(), "")
 	}
 	d := newDecoder(l.problems)
 	d.secret, d.file = l.secret, l.content

@@ -44,7 +44,8 @@ func TestDefaults(t *testing.T) {
 	policy := Policy{
 		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
 		IdleTimeout: time.Minute, Upgrades: []string{"websocket"}, TunnelIdleTimeout: time.Hour,
-		Retry: Retry{Attempts: 2}, Health: DefaultHealth(),
+		Retry: Retry{Attempts: 2}, HashKey: "client_ip", RingHash: RingHash{LoadFactor: 1.25},
+		Sticky: Sticky{SameSite: "lax", Path: "/"}, Health: DefaultHealth(),
 	}
 	want := &Config{
 		Listeners: []Listener{{
@@ -119,9 +120,15 @@ func wantFull() *Config {
 		Balance: "round_robin", ConnectTimeout: 2 * time.Second, Timeout: 10 * time.Second,
 		IdleTimeout: 20 * time.Second, TotalTimeout: time.Hour, Upgrades: []string{"websocket"},
 		TunnelIdleTimeout: time.Hour, Retry: Retry{1}, Health: DefaultHealth(),
+		HashKey: "header:X-User", RingHash: RingHash{LoadFactor: 1.5},
+		Sticky: Sticky{
+			Cookie: "usher", TTL: time.Hour, Secret: "0123456789abcdef", Secure: true,
+			SameSite: "strict", Path: "/shop",
+		},
 	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0
+	orders.HashKey, orders.Sticky.Secret = "client_ip", "the secret of orders"
 	orders.Upgrades = []string{"websocket", "tcp"}
 	orders.TunnelIdleTimeout, orders.TunnelDrain = 2*time.Hour, time.Minute
 	cart.TotalTimeout = 0
@@ -166,7 +173,7 @@ func wantFull() *Config {
 		},
 		Services: map[string]Service{"orders": orders, "cart": cart},
 		Defaults: Defaults{Policy: policy, DrainDelay: 5 * time.Second, DrainTimeout: 10 * time.Second},
-		Files:    []string{"full.yaml", "conf.d/10-split.yaml", "conf.d/20-cart.yaml", "token"},
+		Files:    []string{"full.yaml", "conf.d/10-split.yaml", "conf.d/20-cart.yaml", "token", "sticky"},
 		Globs:    []string{"conf.d/*.yaml"},
 	}
 }
@@ -210,7 +217,7 @@ func TestPositions(t *testing.T) {
 		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
 		{"claim", cfg.Claims[1].Pos, "full.yaml:80:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:92:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:95:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {

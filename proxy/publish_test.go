@@ -91,7 +91,7 @@ func TestPanic(t *testing.T) {
 	u := proxytest.Start(t, proxytest.Options{
 		Policy: config.Policy{Balance: "faulty"}, Services: proxytest.Origins(proxytest.Nowhere(t)),
 		Balancers: map[string]routetable.Balancer{
-			"faulty": func([]*routetable.Endpoint, *routetable.ClusterState) routetable.Picker { return faulty{} },
+			"faulty": func(*routetable.Cluster, *routetable.ClusterState) routetable.Picker { return faulty{} },
 		},
 	})
 	for range 3 {

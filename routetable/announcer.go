@@ -139,15 +139,25 @@ func announces(in *watcher.Instance, where string) bool {
 // fresh one if there is none: an instance that comes back at another address is
 // another process.
 func (a *announcer) stateOf(in *watcher.Instance) *State {
-	if a != nil && a.states != nil {
-		i, found := slices.BinarySearchFunc(a.service.Instances, in.ID, func(x watcher.Instance, id string) int {
-			return strings.Compare(x.ID, id)
-		})
-		if found && a.service.Instances[i].Address == in.Address {
-			return a.states[i]
-		}
+	if i := a.find(in); i >= 0 {
+		return a.states[i]
 	}
 	return &State{}
+}
+
+// find returns the place of the instance with the same identity and address, -1 if
+// there is none or nothing of its state is known. The announcer may be nil.
+func (a *announcer) find(in *watcher.Instance) int {
+	if a == nil || a.states == nil {
+		return -1
+	}
+	i, found := slices.BinarySearchFunc(a.service.Instances, in.ID, func(x watcher.Instance, id string) int {
+		return strings.Compare(x.ID, id)
+	})
+	if !found || a.service.Instances[i].Address != in.Address {
+		return -1
+	}
+	return i
 }
 
 // judge sets what depends on the claims.

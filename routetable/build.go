@@ -28,6 +28,7 @@ func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
 	b.buildConfigured()
 	b.table.hosts = previous.hosts.with(b.hosts)
 	b.table.services, b.table.sources, b.table.whole = b.services.Map(), b.sources.Map(), b.whole.Map()
+	b.table.departed = b.departed.done()
 	return b.table
 }
 
@@ -49,6 +50,8 @@ type builder struct {
 	names map[string]bool
 	// hosts are the routes that change, by host.
 	hosts map[string][]swap
+	// departed takes in what leaves.
+	departed *departedEdit
 }
 
 // swap is a route that takes another's place; either may be nil.
@@ -61,6 +64,7 @@ func newBuilder(catalog *watcher.Catalog, rules *Rules, previous *Table) *builde
 		overridden: !slices.Equal(catalog.Overrides(), previous.rules.overrides),
 		services:   previous.services.Edit(), sources: previous.sources.Edit(), whole: previous.whole.Edit(),
 		marks: map[string]map[string]bool{}, names: map[string]bool{}, hosts: map[string][]swap{},
+		departed: previous.departed.edit(),
 	}
 	b.table.counts = previous.counts
 	b.table.counts.Refused = maps.Clone(previous.counts.Refused)
@@ -131,6 +135,7 @@ func (b *builder) replaceAnnouncer(key string, before, now *announcer) {
 	if before == now {
 		return
 	}
+	b.departed.exchange(before, now)
 	if before != nil {
 		b.table.counts.Refused[before.service.Registry] -= len(before.refused)
 		for i := range before.offers {
@@ -243,6 +248,9 @@ func (b *builder) swapAt(host string, old, now *Route) {
 func (b *builder) replaceCluster(old, now *Cluster) {
 	if old != nil {
 		b.table.delta.RemovedClusters = append(b.table.delta.RemovedClusters, old)
+		if now == nil {
+			b.departed.leaveCluster(old)
+		}
 	}
 	if now != nil {
 		b.table.delta.AddedClusters = append(b.table.delta.AddedClusters, now)
@@ -325,11 +333,12 @@ func (b *builder) buildWhole(name string) {
 // picker; what the picker keeps comes from the cluster's last form.
 func (b *builder) finishCluster(c, old *Cluster) {
 	c.Policy = b.table.rules.policy(policyName(c))
-	c.state = &ClusterState{}
 	if old != nil {
 		c.state = old.state
+	} else {
+		c.state = b.departed.recallCluster(c.Name)
 	}
-	c.Picker = b.table.rules.Balancers[c.Policy.Balance](c.Endpoints, c.state)
+	c.Picker = b.table.rules.Balancers[c.Policy.Balance](c, c.state)
 }
 
 // policyName is the name that a cluster's settings stand under: that of the first of

@@ -79,23 +79,68 @@ func TestStateIsSharedByRoutes(t *testing.T) {
 	}
 }
 
-// What left is forgotten: an instance that comes back begins afresh.
-func TestStateIsForgotten(t *testing.T) {
-	first := Build(announce("a.com/"), rulesOf(), nil)
-	second := Build(catalogOf(), rulesOf(), first)
-	third := Build(announce("a.com/"), rulesOf(), second)
-	if stateOf(t, first, "a.com/", "i") == stateOf(t, third, "a.com/", "i") {
-		t.Error("the state was kept")
+// What left is remembered: an instance that comes back goes on where it was, and so does
+// a cluster.
+func TestStateSurvivesAnAbsence(t *testing.T) {
+	other := service("t", instance("j", "b.com/"))
+	both := catalogOf(service("s", instance("h", "a.com/"), instance("i", "a.com/")), other)
+	one := catalogOf(service("s", instance("h", "a.com/")), other)
+	first := Build(both, rulesOf(), nil)
+	for name, away := range map[string]*watcher.Catalog{
+		"the instance": one, "its service": catalogOf(other), "everything": catalogOf(),
+	} {
+		absent := Build(away, rulesOf(), first)
+		absent = Build(catalogOf(service("u", instance("k", "c.com/"))), rulesOf(), absent)
+		if absent.services.Len() != 1 || absent.sources.Len() != 1 {
+			t.Errorf("%s: %d services, %d sources kept", name, absent.services.Len(), absent.sources.Len())
+		}
+		last := Build(both, rulesOf(), absent)
+		for _, id := range []string{"h", "i"} {
+			if stateOf(t, first, "a.com/", id) != stateOf(t, last, "a.com/", id) {
+				t.Errorf("%s away: %s has another state", name, id)
+			}
+		}
+		before, after := routeByID(t, first, "a.com/").Arms[0].Cluster, routeByID(t, last, "a.com/").Arms[0].Cluster
+		if before.state != after.state {
+			t.Errorf("%s away: the cluster has another state", name)
+		}
 	}
-	if second.services.Len() != 0 || second.sources.Len() != 0 {
-		t.Errorf("%d services, %d sources kept", second.services.Len(), second.sources.Len())
+	moved := catalogOf(service("s", instance("h", "a.com/"), at("i:81", instance("i", "a.com/"))))
+	last := Build(moved, rulesOf(), Build(one, rulesOf(), first))
+	if stateOf(t, first, "a.com/", "i") == stateOf(t, last, "a.com/", "i") {
+		t.Error("back at another address, but the state is the same")
+	}
+}
+
+// Memory has an end: after many others have left what left first is forgotten, and never
+// is more remembered than twice keepDeparted.
+func TestStateIsForgotten(t *testing.T) {
+	table := Build(announce("a.com/"), rulesOf(), nil)
+	was := stateOf(t, table, "a.com/", "i")
+	remembered := func() int { return table.departed.young.Len() + table.departed.old.Len() }
+	const each = 256
+	for round := range 4 * keepDeparted / each {
+		var many []watcher.Instance
+		for i := range each {
+			many = append(many, instance(fmt.Sprintf("%d-%03d", round, i), "b.com/"))
+		}
+		table = Build(catalogOf(service("many", many...)), rulesOf(), table)
+		if n := remembered(); n > 2*keepDeparted+each {
+			t.Fatalf("%d are remembered", n)
+		}
+	}
+	if n := remembered(); n < keepDeparted {
+		t.Errorf("only %d are remembered", n)
+	}
+	if is := stateOf(t, Build(announce("a.com/"), rulesOf(), table), "a.com/", "i"); is == was {
+		t.Error("the state was kept")
 	}
 }
 
 func TestClusterStateIsCarried(t *testing.T) {
 	var states []*ClusterState
 	rules := rulesOf(to("c", "s", "c.com/"))
-	rules.Balancers["first"] = func(_ []*Endpoint, s *ClusterState) Picker {
+	rules.Balancers["first"] = func(_ *Cluster, s *ClusterState) Picker {
 		states = append(states, s)
 		return firstUsable{}
 	}

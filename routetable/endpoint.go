@@ -62,6 +62,10 @@ type State struct {
 	// the first table with the state be published; it is nil in tables that are never.
 	Health any
 
+	// Latency is how long responses take to begin. The proxy observes it where the
+	// policy goes by it.
+	Latency Latency
+
 	out atomic.Bool
 }
 
@@ -73,6 +77,9 @@ func (s *State) Out() bool { return s.out.Load() }
 
 // SetOut sets what Out says. Only healthcheck calls it.
 func (s *State) SetOut(yes bool) { s.out.Store(yes) }
+
+// Identity names the instance across tables, addresses and processes.
+func (e *Endpoint) Identity() string { return e.Service.String() + "/" + e.ID }
 
 // Rewrite is what a rule changes in a request before it is forwarded.
 type Rewrite struct {

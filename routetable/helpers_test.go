@@ -32,7 +32,7 @@ func rulesOf(routes ...config.Route) *Rules {
 		Routes:   routes,
 		Defaults: config.Policy{Balance: "first"},
 		Balancers: map[string]Balancer{
-			"first": func([]*Endpoint, *ClusterState) Picker { return firstUsable{} },
+			"first": func(*Cluster, *ClusterState) Picker { return firstUsable{} },
 		},
 	}
 }

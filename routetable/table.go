@@ -32,10 +32,13 @@ type Table struct {
 	delta      Delta
 	// remembered is what the first table is to know, until it is built; nil: nothing.
 	remembered *remembered
+	departed   *departed
 }
 
 // Empty returns a table without routes.
-func Empty() *Table { return &Table{catalog: &watcher.Catalog{}, rules: &ruleSet{}} }
+func Empty() *Table {
+	return &Table{catalog: &watcher.Catalog{}, rules: &ruleSet{}, departed: &departed{}}
+}
 
 // Delta is how a table differs from the one it was built from.
 type Delta struct {

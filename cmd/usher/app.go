@@ -44,6 +44,9 @@ type app struct {
 	refused   map[routetable.Refusal]bool
 	rules     *routetable.Rules
 	rulesFrom *config.Config
+	// balancers are the policies, the same for every configuration: what they sign
+	// cookies with lives as long as the process.
+	balancers map[string]routetable.Balancer
 
 	// remembered is what the first table is built on: what the snapshot remembers.
 	remembered *routetable.Table
@@ -76,7 +79,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		proxy:   proxy.New(log.Logger, set.Downstream, health),
 		opts:    opts, ctx: ctx, cancel: cancel,
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
-		published: make(chan struct{}, 1), present: map[string]*presence{},
+		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
 	}
 	a.config.Store(cfg)
 	set.Register(a.proxy)
@@ -198,7 +201,7 @@ func (a *app) rulesOf(cfg *config.Config) *routetable.Rules {
 	if a.rulesFrom != cfg {
 		a.rulesFrom = cfg
 		a.rules = &routetable.Rules{
-			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: balance.All(),
+			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: a.balancers,
 			Claims: cfg.Claims, ExclusiveRoutes: !cfg.SharedRoutes, ErrorPages: cfg.ErrorPages,
 		}
 	}

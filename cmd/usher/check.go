@@ -28,6 +28,9 @@ position. It exits with 3 if there is one. With --live it asks each registry too
 		if err := p.checkCatalogs(cfg, flags.opts); err != nil {
 			return err
 		}
+		for _, w := range cfg.Warnings() {
+			_, _ = fmt.Fprintf(p.stderr, "warning: %s\n", w)
+		}
 		if *live {
 			if err := p.checkLive(cmd.Context(), cfg); err != nil {
 				return failure(err)

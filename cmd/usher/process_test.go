@@ -285,6 +285,8 @@ func TestDev(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	good := t.TempDir() + "/good.yaml"
 	writeFile(t, good, "log: {level: info}\n")
+	alone := t.TempDir() + "/alone.yaml"
+	writeFile(t, alone, "defaults: {sticky: {cookie: srv}}\n")
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -297,6 +299,7 @@ func TestCommandLine(t *testing.T) {
 		{"completion", []string{"completion", "bash"}, 0, "__start_usher", ""},
 		{"help", []string{"--help"}, 0, "completion", ""},
 		{"check", []string{"check", "--config", good}, 0, "ok: 1 listeners", ""},
+		{"check warns", []string{"check", "--config", alone}, 0, "ok: ", "warning: defaults: sticky has no secret"},
 		{"unknown command", []string{"rnu"}, 2, "", "unknown command"},
 		{"unknown flag", []string{"run", "--lsten", "x"}, 2, "", "unknown flag"},
 		{"argument", []string{"run", "x"}, 2, "", "unknown command"},

@@ -62,6 +62,8 @@ type Exchange struct {
 	// passed is how many of the picks were no tries: all connections were in use.
 	passed  int
 	lastErr *upstream.Error
+	// sticky is the cluster's where a cookie brings its clients back; nil: none does.
+	sticky sticky
 	// waited is what Upstream was when the try began.
 	waited int64
 	query  routetable.Request
@@ -130,7 +132,7 @@ func (x *Exchange) Reset() {
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.Head, x.prepared = nil, false
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
-	x.Replayable = false
+	x.Replayable, x.sticky = false, nil
 	x.query.Skip = nil
 	x.pick.Reset()
 }
@@ -228,7 +230,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		i, fresh = x.endpoint, true
 	}
 	x.pick.Try(i)
-	x.endpoint = i
+	x.endpoint, x.waited = i, x.Upstream
 	e := x.cluster.Endpoints[i]
 	if x.cluster.Restricted {
 		if reason := x.admit(e.Access, first); reason != None {
@@ -243,7 +245,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		c.prepare(x)
 	}
 	e.State.InFlight.Add(1)
-	x.held, x.waited = true, x.Upstream
+	x.held = true
 	x.attempt = Attempt{
 		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
 		Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
@@ -255,6 +257,9 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 // choose picks the endpoint of the next try. After one whose connections are all in use
 // others of which that can be said are passed over.
 func (x *Exchange) choose() (int, error) {
+	if x.pick.Attempts() == 0 {
+		x.recognise()
+	}
 	for {
 		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
 		if err != nil || !x.refused() || !poolsOf(x.cluster)[i].Full() {
@@ -319,6 +324,7 @@ func reasonOf(err *upstream.Error) Reason {
 // there is to be another one. Otherwise the Reason is the answer.
 func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reason) {
 	x.release()
+	x.measure(c, err)
 	x.lastErr = err
 	c.observeFailure(x, err)
 	if err.Kind == upstream.Full {

@@ -18,6 +18,7 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 	if len(drain) > 0 {
 		o.Draining = healthcheck.Drains(string(drain))
 	}
+	x.measure(c, nil)
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
 }
 

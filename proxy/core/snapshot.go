@@ -35,8 +35,12 @@ type Core struct {
 // services.
 type routeRuntime struct{ series [][]*metrics.Route }
 
-// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned.
-type clusterRuntime struct{ pools []*upstream.Pool }
+// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned, and
+// what its policy wants to know of a request.
+type clusterRuntime struct {
+	pools []*upstream.Pool
+	wants wants
+}
 
 // New returns a Core with an empty table.
 func New(sweeper *wire.Sweeper, pools *upstream.Pools, health *healthcheck.Monitor, m *metrics.Downstream) *Core {
@@ -79,7 +83,7 @@ func (c *Core) Publish(t *routetable.Table) {
 }
 
 func (c *Core) attachCluster(cl *routetable.Cluster) *clusterRuntime {
-	rt := &clusterRuntime{pools: make([]*upstream.Pool, len(cl.Endpoints))}
+	rt := &clusterRuntime{pools: make([]*upstream.Pool, len(cl.Endpoints)), wants: wantsOf(cl)}
 	for i, e := range cl.Endpoints {
 		rt.pools[i] = c.pools.Acquire(e)
 	}
@@ -110,8 +114,11 @@ func runtimeOf(r *routetable.Route) *routeRuntime {
 }
 
 // poolsOf returns the pools of a cluster of a published table.
-func poolsOf(c *routetable.Cluster) []*upstream.Pool {
-	return c.Attachment.(*clusterRuntime).pools //nolint:forcetypeassert // nobody else sets it
+func poolsOf(c *routetable.Cluster) []*upstream.Pool { return attached(c).pools }
+
+// attached returns what attachCluster made: every cluster of a published table has it.
+func attached(c *routetable.Cluster) *clusterRuntime {
+	return c.Attachment.(*clusterRuntime) //nolint:forcetypeassert // nobody else sets it
 }
 
 // Cut ends every wait of every request: for clients, for endpoints, for connects.

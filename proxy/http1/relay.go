@@ -106,7 +106,7 @@ func (c *conn) copyHead(dst []byte, to framing) []byte {
 	if c.listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	return c.appendFraming(dst, to)
+	return c.appendFraming(c.x.AppendCookie(dst), to)
 }
 
 // appendFraming ends the head of a response.
@@ -144,7 +144,7 @@ func (c *conn) appendHead(dst []byte, to framing) []byte {
 	if c.listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	dst = c.appendRequestID(dst)
+	dst = c.x.AppendCookie(c.appendRequestID(dst))
 	if edits != nil {
 		dst = c.x.AppendEdits(dst, edits)
 	}

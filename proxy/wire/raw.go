@@ -25,14 +25,20 @@ func RawRead(fd uintptr, p []byte) (int, error) {
 // could not write is for the caller to write otherwise.
 func RawWrite(fd uintptr, p []byte) (int, error) { return rawCall(syscall.SYS_WRITE, fd, p) }
 
-// RawWriteLast is RawWrite of the last bytes before the socket is closed: they leave with
-// the end of the connection in one segment, which spares each side the other one. What
-// is not closed sends them after a moment nevertheless (MSG_MORE, tcp(7)).
+// RawWriteLast is RawWrite of the last bytes before the socket is closed, and ends what is
+// sent: both leave in one segment, which spares each side the other one. When not all
+// bytes were taken the rest and the end are the caller's.
+//
+// The end must not be left to close: with input unread that resets the connection, and
+// what was not sent by then is lost.
 func RawWriteLast(fd uintptr, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)),
 		syscall.MSG_MORE|syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
+		if int(n) == len(p) {
+			_, _, _ = syscall.RawSyscall(syscall.SYS_SHUTDOWN, fd, syscall.SHUT_WR, 0) // close follows anyway
+		}
 		return int(n), nil
 	case syscall.EINTR, syscall.EAGAIN:
 		return 0, ErrAgain

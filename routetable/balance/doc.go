@@ -1,25 +1,36 @@
 // Package balance holds the policies by which an endpoint is chosen, one in a
 // file. A policy prepares what it can when a table is built; its Pick neither
 // locks nor allocates.
+//
+// All of them keep to the weights of the view, which says who may be picked at all.
+// Round robin, random, least request and EWMA look at the view alone; those that hash
+// (maglev, ring_hash) have a table of all endpoints, made from their own weights, and
+// pass over those that the view leaves out or gives less than the table does. So a
+// key changes its endpoint only when it must.
 package balance
 
-import "usher/routetable"
+import (
+	"crypto/rand"
 
-// All returns the policies by the names the configuration knows them by.
+	"usher/routetable"
+)
+
+// All returns the policies by the names the configuration knows them by. A cluster that
+// is sticky is so by its own secret, and without one by one made up in this call: keep
+// what it returns for as long as the cookies are to be known.
 func All() map[string]routetable.Balancer {
-	return map[string]routetable.Balancer{
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
+	policies := map[string]routetable.Balancer{
 		"least_request": NewLeastRequest,
 		"round_robin":   NewRoundRobin,
+		"random":        NewRandom,
+		"ewma":          NewEWMA,
+		"maglev":        NewMaglev,
+		"ring_hash":     NewRingHash,
 	}
-}
-
-// first returns the first usable endpoint that was not tried, the last resort of
-// a policy whose own choices were.
-func first(v *routetable.View, p *routetable.PickInfo) (int, error) {
-	for _, i := range v.Usable {
-		if !p.Tried(i) {
-			return int(i), nil
-		}
+	for name, policy := range policies {
+		policies[name] = sticking(policy, secret[:])
 	}
-	return -1, routetable.ErrNoEndpoint
+	return policies
 }

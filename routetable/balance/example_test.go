@@ -34,7 +34,7 @@ func ExampleNewRoundRobin() {
 func ExampleNewLeastRequest() {
 	endpoints := []*routetable.Endpoint{{State: &routetable.State{}}, {State: &routetable.State{}}}
 	endpoints[0].State.InFlight.Store(5)
-	picker := balance.NewLeastRequest(endpoints, nil)
+	picker := balance.NewLeastRequest(&routetable.Cluster{Endpoints: endpoints}, nil)
 	view := routetable.NewView([]int32{0, 1}, []float64{1, 1})
 	var got [2]int
 	for range 1000 {

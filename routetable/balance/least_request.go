@@ -1,66 +1,54 @@
 package balance
 
-import (
-	"math/rand/v2"
-
-	"usher/routetable"
-)
+import "usher/routetable"
 
 // leastRequest takes two endpoints at random, by weight, and of these the one
 // with fewer requests in flight for its weight. Two choices keep the load even
 // without anybody looking at all endpoints (Mitzenmacher, 2001).
-type leastRequest struct{ endpoints []*routetable.Endpoint }
+type leastRequest struct{ states }
 
 // NewLeastRequest returns a picker by two random choices.
-func NewLeastRequest(endpoints []*routetable.Endpoint, _ *routetable.ClusterState) routetable.Picker {
-	return leastRequest{endpoints}
+func NewLeastRequest(c *routetable.Cluster, _ *routetable.ClusterState) routetable.Picker {
+	return leastRequest{statesOf(c)}
 }
 
 // Pick implements routetable.Picker.
 func (l leastRequest) Pick(v *routetable.View, p *routetable.PickInfo) (int, error) {
-	n := len(v.Usable)
-	switch {
+	switch n := len(v.Usable); {
 	case n == 0:
 		return -1, routetable.ErrNoEndpoint
 	case p.Attempts() > 0:
-		return l.pickUntried(v, p)
+		return betterUntried(l, v, p)
 	case n == 1:
 		return int(v.Usable[0]), nil
 	}
-	r := rand.Uint64()
-	return l.better(v, draw(v, uint32(r)), draw(v, uint32(r>>32))), nil
-}
-
-// pickUntried is Pick for a retry: choices that were tried are drawn again, a few
-// times.
-func (l leastRequest) pickUntried(v *routetable.View, p *routetable.PickInfo) (int, error) {
-	const tries = 8
-	for range tries {
-		r := rand.Uint64()
-		a, b := draw(v, uint32(r)), draw(v, uint32(r>>32))
-		if p.Tried(v.Usable[a]) {
-			a = b
-		}
-		if p.Tried(v.Usable[b]) {
-			b = a
-		}
-		if i := l.better(v, a, b); !p.Tried(int32(i)) {
-			return i, nil
-		}
-	}
-	return first(v, p)
+	a, b := drawTwo(v)
+	return l.better(v, p, a, b), nil
 }
 
 // better returns the less loaded of two places in the view, as an index into the
 // endpoints.
-func (l leastRequest) better(v *routetable.View, a, b int) int {
-	i, j := v.Usable[a], v.Usable[b]
-	if i == j {
-		return int(i)
+func (l leastRequest) better(v *routetable.View, _ *routetable.PickInfo, a, b int) int {
+	return l.lessLoaded(v, a, b)
+}
+
+// states are those of a cluster's endpoints: a shorter way to them.
+type states []*routetable.State
+
+func statesOf(c *routetable.Cluster) states {
+	s := make(states, len(c.Endpoints))
+	for i, e := range c.Endpoints {
+		s[i] = e.State
 	}
-	x, y := l.endpoints[i].State.InFlight.Load(), l.endpoints[j].State.InFlight.Load()
+	return s
+}
+
+// lessLoaded is the one of two places with fewer requests in flight for its weight. When
+// there is no difference the first, which was drawn by weight, stands.
+func (s states) lessLoaded(v *routetable.View, a, b int) int {
+	i, j := v.Usable[a], v.Usable[b]
+	x, y := s[i].InFlight.Load(), s[j].InFlight.Load()
 	if v.Weights != nil {
-		// Without requests in flight the first draw, which was by weight, stands.
 		x, y = x*int64(v.Weights[b]), y*int64(v.Weights[a])
 	}
 	if y < x {
@@ -69,21 +57,27 @@ func (l leastRequest) better(v *routetable.View, a, b int) int {
 	return int(i)
 }
 
-// draw maps 32 random bits to a place in the view, by weight.
-func draw(v *routetable.View, r uint32) int {
-	if v.Sums == nil {
-		return int(uint64(r) * uint64(len(v.Usable)) >> 32)
-	}
-	total := v.Sums[len(v.Sums)-1]
-	at := uint32(uint64(r) * uint64(total) >> 32)
-	lo, hi := 0, len(v.Sums)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if v.Sums[mid] <= at {
-			lo = mid + 1
-		} else {
-			hi = mid
+// chooser prefers one of two places in the view. It returns an index into the
+// endpoints.
+type chooser interface {
+	better(v *routetable.View, p *routetable.PickInfo, a, b int) int
+}
+
+// betterUntried is the pick by two choices for a retry: choices that were tried are
+// drawn again, a few times.
+func betterUntried[C chooser](c C, v *routetable.View, p *routetable.PickInfo) (int, error) {
+	const tries = 8
+	for range tries {
+		a, b := drawTwo(v)
+		if p.Tried(v.Usable[a]) {
+			a = b
+		}
+		if p.Tried(v.Usable[b]) {
+			b = a
+		}
+		if i := c.better(v, p, a, b); !p.Tried(int32(i)) {
+			return i, nil
 		}
 	}
-	return lo
+	return drawUntried(v, p)
 }

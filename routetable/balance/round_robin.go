@@ -5,44 +5,55 @@ import (
 )
 
 // roundRobin gives each endpoint its turn, by weight, spread out as evenly as the
-// weights allow: the static stride scheduler that gRPC uses. A turn is one number
-// counted up; an endpoint of weight w is passed over in all but w of maxWeight
-// rounds, at rounds that differ from endpoint to endpoint.
+// weights allow. A turn is one number counted up, the only thing that picks share.
+//
+// Endpoints of like weights take turns by the static stride scheduler that gRPC uses: an
+// endpoint of weight w is passed over in all but w of MaxWeight rounds, at rounds that
+// differ from endpoint to endpoint. Where few are heavy and many light, so that most
+// turns would be passed over, the turns walk over the sums of the weights in steps of
+// the golden section instead, which falls on each endpoint about evenly, too.
 type roundRobin struct{ state *routetable.ClusterState }
 
 // NewRoundRobin returns a picker that takes the endpoints in turn.
-func NewRoundRobin(_ []*routetable.Endpoint, state *routetable.ClusterState) routetable.Picker {
+func NewRoundRobin(_ *routetable.Cluster, state *routetable.ClusterState) routetable.Picker {
 	return roundRobin{state}
 }
 
-// maxStride is the weight that is never passed over; the views' largest.
-const maxStride = 1<<16 - 1
+const (
+	// maxStride is the weight that is never passed over.
+	maxStride = routetable.MaxWeight
+	// maxPassed is how many turns may be passed over for each one taken, on average.
+	maxPassed = 4
+	// golden is the golden section of 2^32.
+	golden = 0x9e3779b9
+)
 
 // Pick implements routetable.Picker.
 func (r roundRobin) Pick(v *routetable.View, p *routetable.PickInfo) (int, error) {
-	n := uint32(len(v.Usable))
-	if n == 0 {
-		return -1, routetable.ErrNoEndpoint
+	if len(v.Usable) == 0 || p.Attempts() >= len(v.Usable) {
+		return drawUntried(v, p)
 	}
-	if p.Attempts() >= len(v.Usable) {
-		return first(v, p)
-	}
-	const tries = 64
-	for range tries {
-		if i := v.Usable[r.place(v, n)]; !p.Tried(i) {
+	for range p.Attempts() + 1 {
+		if i := v.Usable[r.place(v)]; !p.Tried(i) {
 			return int(i), nil
 		}
 	}
-	return first(v, p)
+	return drawUntried(v, p)
 }
 
 // place takes turns until one falls on an endpoint that has it.
-func (r roundRobin) place(v *routetable.View, n uint32) uint32 {
+func (r roundRobin) place(v *routetable.View) int {
+	n := uint32(len(v.Usable))
+	if v.Weights == nil {
+		return int((r.state.Turn.Add(1) - 1) % n)
+	}
+	if uint64(v.Sums[n-1])*maxPassed < uint64(n)*maxStride {
+		return v.Place((r.state.Turn.Add(1) - 1) * golden)
+	}
 	for {
 		turn := r.state.Turn.Add(1) - 1
-		at := turn % n
-		if v.Weights == nil || hasTurn(uint64(v.Weights[at]), uint64(turn/n), uint64(at)) {
-			return at
+		if at := turn % n; hasTurn(uint64(v.Weights[at]), uint64(turn/n), uint64(at)) {
+			return int(at)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func newTables() *tables {
 		rules: &routetable.Rules{
 			Defaults: config.Policy{Balance: "none"},
 			Balancers: map[string]routetable.Balancer{
-				"none": func([]*routetable.Endpoint, *routetable.ClusterState) routetable.Picker { return nobody{} },
+				"none": func(*routetable.Cluster, *routetable.ClusterState) routetable.Picker { return nobody{} },
 			},
 		},
 	}

@@ -146,7 +146,8 @@ func takeStrategy(c *conversion, p Property) {
 		c.set.defaults = c.set.defaults.set("balance", "round_robin")
 		c.taken(p, "defaults.balance round_robin")
 	case "rnd":
-		c.notes.add(Differs, p.Where, "random is not there: the default least_request takes the less loaded of two")
+		c.notes.add(Differs, p.Where,
+			"the default least_request takes the less loaded of two; balance: random is what Fabio does")
 	default:
 		c.notes.add(Todo, p.Where, "%q is neither rnd nor rr", clip(p.Value))
 	}
