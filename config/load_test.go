@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 	policy := Policy{
 		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
 		IdleTimeout: time.Minute, Upgrades: []string{"websocket"}, TunnelIdleTimeout: time.Hour,
-		Retry: Retry{Attempts: 2},
+		Retry: defaultRetry(), AdaptiveConcurrency: AdaptiveConcurrency{Min: 10, Max: 1000},
 	}
 	want := &Config{
 		Listeners: []Listener{{
@@ -118,9 +118,16 @@ func wantFull() *Config {
 	policy := Policy{
 		Balance: "round_robin", ConnectTimeout: 2 * time.Second, Timeout: 10 * time.Second,
 		IdleTimeout: 20 * time.Second, TotalTimeout: time.Hour, Upgrades: []string{"websocket"},
-		TunnelIdleTimeout: time.Hour, Retry: Retry{1},
+		TunnelIdleTimeout: time.Hour, AdaptiveConcurrency: AdaptiveConcurrency{Min: 10, Max: 1000},
+		Retry: Retry{
+			Attempts: 1, On: []string{"connect_failed"}, RetriableStatus: []int{429}, PerTryTimeout: 2 * time.Second,
+			Backoff: Backoff{10 * time.Millisecond, time.Second}, Budget: RetryBudget{0.5, 10},
+		},
 	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
+	orders.Retry.On, orders.Retry.Budget.Share = []string{"reset", "gateway_errors"}, 0
+	orders.MaxRequests, orders.MaxEndpointRequests = 500, 50
+	orders.AdaptiveConcurrency = AdaptiveConcurrency{true, 5, 200}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0
 	orders.Upgrades = []string{"websocket", "tcp"}
 	orders.TunnelIdleTimeout, orders.TunnelDrain = 2*time.Hour, time.Minute
@@ -210,7 +217,7 @@ func TestPositions(t *testing.T) {
 		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
 		{"claim", cfg.Claims[1].Pos, "full.yaml:80:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:92:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:98:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {
