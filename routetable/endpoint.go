@@ -47,12 +47,15 @@ type Endpoint struct {
 // critical ones and those in maintenance do not.
 func (e *Endpoint) Up() bool { return e.Status.TakesTraffic() }
 
-// State is what is known of an endpoint across tables. The proxy counts InFlight;
-// healthcheck alone writes the rest.
+// State is what is known of an endpoint across tables. The proxy counts InFlight and sets
+// BusyUntil; healthcheck alone writes the rest.
 type State struct {
 	// InFlight is the number of requests being served, the end of their bodies
 	// included.
 	InFlight atomic.Int64
+	// BusyUntil is until when, in nanoseconds of the sweeper's clock, the endpoint asked not
+	// to be sent requests; 0 when it never has.
+	BusyUntil atomic.Int64
 	// EjectedUntil is when, in nanoseconds of the process's clock, the endpoint may
 	// be tried again; 0 when it is not ejected.
 	EjectedUntil atomic.Int64

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/proxy/wire"
+	"usher/routetable"
 )
 
 // readBuffer is the size of the buffer a connection in use reads through; it
@@ -245,6 +246,9 @@ func (c *Conn) Dead() bool { return wire.Ended(c.raw) }
 
 // Idle says whether the connection is open and has nothing to read.
 func (c *Conn) Idle() bool { return wire.Quiet(c.raw) }
+
+// State is that of the endpoint.
+func (c *Conn) State() *routetable.State { return c.pool.endpoint.State }
 
 // Abort ends what another goroutine waits for on the connection; its owner still
 // closes it.
