@@ -57,6 +57,14 @@ type Exchange struct {
 	// passed is how many of the picks were no tries: all connections were in use.
 	passed  int
 	lastErr *upstream.Error
+	// resting is the first endpoint passed over though it might take the request, -1 for
+	// none; capped says that one was because it had all the requests it may have.
+	resting int
+	capped  bool
+	// began is when the try began, where that is measured, on the sweeper's clock.
+	began   int64
+	stay    stay
+	retrial retrial
 	query   routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
@@ -102,7 +110,11 @@ type Attempt struct {
 	Target []byte
 	// Deadline bounds the whole request on the sweeper's clock, 0 for no bound.
 	Deadline int64
-	Policy   *config.Policy
+	// Timeout bounds the wait for the response header, 0 for no bound. Moves says that
+	// another try may follow when it is over.
+	Timeout time.Duration
+	Moves   bool
+	Policy  *config.Policy
 }
 
 // Init makes a zero Exchange usable.
@@ -114,6 +126,8 @@ func (x *Exchange) Reset() {
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
+	x.resting, x.capped, x.began = -1, false, 0
+	x.stay, x.retrial = stay{}, retrial{}
 	x.Replayable = false
 	x.query.Skip = nil
 	x.pick.Reset()
@@ -138,7 +152,7 @@ func (c *Core) Begin(x *Exchange) Reason {
 		arm := &x.route.Arms[x.arm]
 		x.cluster, x.policy = arm.Cluster, arm.Policy
 		if !x.cluster.Answers {
-			return None
+			return x.crowded()
 		}
 		if yes, reason := x.takes(); yes {
 			return reason
@@ -202,12 +216,17 @@ func appendLower(dst, b []byte) []byte {
 // the answer instead, Answered standing for Own: nothing was sent then, and no other
 // endpoint is asked who would have let the client in.
 func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
+	if x.stay.guard == nil {
+		if reason := x.enter(); reason != None {
+			return nil, reason
+		}
+	}
 	first := x.pick.Attempts() == 0
-	i, err := x.choose()
+	i, err := c.choose(x)
 	fresh := false
 	if err != nil {
 		if !x.sameAgain() {
-			return nil, x.failure(NoHealthyEndpoint)
+			return nil, x.without()
 		}
 		i, fresh = x.endpoint, true
 	}
@@ -226,31 +245,43 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	if first {
 		c.prepare(x)
 	}
-	e.State.InFlight.Add(1)
-	x.held = true
-	x.attempt = Attempt{
-		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
-		Target: x.rewrite(e), Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
+	if !x.held {
+		x.held = true
+		e.State.InFlight.Add(1)
 	}
+	c.begin(x, i, fresh)
 	return &x.attempt, None
 }
 
-// choose picks the endpoint of the next try. After one whose connections are all in use
-// others of which that can be said are passed over.
-func (x *Exchange) choose() (int, error) {
-	for {
-		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
-		if err != nil || !x.refused() || !poolsOf(x.cluster)[i].Full() {
-			return i, err
-		}
-		if !x.passOver(i) {
-			return i, routetable.ErrNoEndpoint
-		}
+// begin makes the attempt at endpoint i.
+func (c *Core) begin(x *Exchange, i int, fresh bool) {
+	x.attempt = Attempt{
+		Pool: poolsOf(x.cluster)[i], Fresh: fresh, Target: x.rewrite(x.cluster.Endpoints[i]),
+		Deadline: after(x.Start, x.policy.TotalTimeout), Timeout: x.policy.Timeout, Policy: x.policy,
+	}
+	x.limitTry()
+	if x.stay.guard.adaptive.Load() != nil {
+		x.began = c.Sweeper.Now()
 	}
 }
 
-// refused says whether the last try ended for want of a connection.
-func (x *Exchange) refused() bool { return x.lastErr != nil && x.lastErr.Kind == upstream.Full }
+// choose picks the endpoint of the next try, and passes over those that cannot take it.
+// One that only had better be left alone is better than none.
+func (c *Core) choose(x *Exchange) (int, error) {
+	for {
+		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
+		if err == nil && c.spare(x, i) {
+			return i, nil
+		}
+		if err == nil && x.passOver(i) {
+			continue
+		}
+		if i, x.resting = x.resting, -1; i >= 0 && x.room(i) {
+			return i, nil
+		}
+		return -1, routetable.ErrNoEndpoint
+	}
+}
 
 // passOver notes an endpoint that is not tried, and says whether that could be noted:
 // otherwise it would be picked again.
@@ -265,7 +296,7 @@ func (x *Exchange) passOver(i int) bool {
 // connection, when there is no other: its old connection was dead, which says
 // nothing of the endpoint.
 func (x *Exchange) sameAgain() bool {
-	return x.lastErr != nil && x.lastErr.Reused && x.endpoint >= 0 && x.lastErr.Kind != upstream.Connect
+	return x.lastErr != nil && x.lastErr.Reused && x.endpoint >= 0 && x.lastErr.Kind == upstream.Reset
 }
 
 // failure is the answer to a request whose tries came to nothing: the reason of
@@ -285,8 +316,10 @@ func reasonOf(err *upstream.Error) Reason {
 			return ConnectTimeout
 		}
 		return ConnectFailed
-	case upstream.Timeout:
+	case upstream.Timeout, upstream.Out:
 		return UpstreamTimeout
+	case upstream.Status:
+		return NoHealthyEndpoint
 	case upstream.Total:
 		return TotalTimeout
 	case upstream.Full:
@@ -299,49 +332,30 @@ func reasonOf(err *upstream.Error) Reason {
 }
 
 // Failed releases the endpoint of a try that brought no response, and says whether
-// there is to be another one. Otherwise the Reason is the answer.
+// there is to be another one, after the Pause. Otherwise the Reason is the answer.
 func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reason) {
 	e := x.cluster.Endpoints[x.endpoint]
 	x.release()
 	x.lastErr = err
+	x.retrial.pause = 0
 	switch err.Kind {
 	case upstream.Connect:
 		c.health.ConnectFailed(e)
+	case upstream.Timeout, upstream.Total:
+		c.sampled(x)
 	case upstream.Full:
 		x.passed++ // that was no try
 		return true, None
 	}
-	if x.pick.Attempts()-x.passed > x.policy.Retry.Attempts || !x.repeatable(err) {
-		return false, reasonOf(err)
-	}
-	return true, None
-}
-
-// repeatable says whether a request may be sent again after err. Nothing was sent,
-// and nothing read of its body, when the connection could not be made. Otherwise the method must be idempotent
-// (RFC 9110 §9.2.2), the body at hand, and no byte of a response seen.
-func (x *Exchange) repeatable(err *upstream.Error) bool {
-	switch err.Kind {
-	case upstream.Connect:
-		return true
-	case upstream.Reset:
-		return x.Replayable && idempotent(x.Method)
-	default:
-		return false
-	}
-}
-
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
-		return true
-	default:
-		return false
-	}
+	return c.again(x, err)
 }
 
 // Answered tells that a response head has come from the endpoint.
-func (c *Core) Answered(x *Exchange) { c.health.Succeeded(x.cluster.Endpoints[x.endpoint]) }
+func (c *Core) Answered(x *Exchange) {
+	c.health.Succeeded(x.cluster.Endpoints[x.endpoint])
+	x.tried(true)
+	c.sampled(x)
+}
 
 // End releases the endpoint and records the request. code is the status that was
 // sent, 0 when none was; reason is None when the upstream's answer was relayed
@@ -352,6 +366,7 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 		service = x.cluster.Endpoints[x.endpoint].ServiceIndex
 	}
 	x.release()
+	x.stay.leave(x.Shard)
 	if code == 0 {
 		code = ClientGone.Status()
 	}

@@ -47,6 +47,10 @@ type conn struct {
 	// upstream is the endpoint's connection while it may be aborted by Probe.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool
+	// mover moves the request elsewhere when its endpoint is taken out, nil: it may not be;
+	// moved says that it did.
+	mover atomic.Pointer[core.Mover]
+	moved atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
@@ -85,6 +89,8 @@ type work struct {
 	// attempt is the try whose body is being relayed.
 	attempt *core.Attempt
 	pump    pump
+	// moves says that the request may be moved during this try.
+	moves bool
 	// keep says that the connection goes on after this request; sent is the status
 	// whose head has begun to leave, 0 for none.
 	keep bool
@@ -126,7 +132,12 @@ func (c *conn) Probe() {
 		c.leave()
 		return
 	}
-	if c.upstream.Load() == nil || !wire.Ended(c.raw) {
+	waits := c.upstream.Load()
+	switch {
+	case waits == nil:
+		return
+	case !wire.Ended(c.raw):
+		c.move(waits)
 		return
 	}
 	if up := c.upstream.Swap(nil); up != nil {
@@ -138,6 +149,7 @@ func (c *conn) Probe() {
 // hold lets Probe abort the connection to the endpoint, drop ends that; it returns
 // false when Probe has aborted it.
 func (c *conn) hold(up *upstream.Conn, now int64) {
+	c.movable()
 	c.upstream.Store(up)
 	c.watch.Wait(now)
 }
@@ -251,6 +263,9 @@ func (c *conn) handle(err error) bool {
 		return c.answerOptions()
 	}
 	if reason := c.server.core.Begin(&c.x); reason != core.None {
+		if reason == core.Overloaded {
+			c.takeAtHand()
+		}
 		return c.fail(reason, "")
 	}
 	if reason, why := c.takeBody(); reason != core.None {

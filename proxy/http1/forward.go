@@ -23,20 +23,26 @@ func (c *conn) forward() bool {
 		}
 		c.deadline = a.Deadline
 		err := c.try(a)
-		if err == nil && c.resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		switch {
+		case err == nil && c.resp.StatusCode() == fasthttp.StatusSwitchingProtocols:
 			return c.openTunnel(a)
-		}
-		if err == nil {
+		case err == nil && !c.unwanted():
 			return c.relay(a)
+		case err == nil:
+			c.dropResponse()
+		default:
+			if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
+				return c.failBody(cause)
+			}
+			if c.gone.Load() {
+				return c.fail(core.ClientGone, "")
+			}
+			again, reason := c.server.core.Failed(&c.x, err)
+			if !again {
+				return c.fail(reason, c.x.Why(reason))
+			}
 		}
-		if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
-			return c.failBody(cause)
-		}
-		if c.gone.Load() {
-			return c.fail(core.ClientGone, "")
-		}
-		again, reason := c.server.core.Failed(&c.x, err)
-		if !again {
+		if reason := c.pause(c.x.Pause()); reason != core.None {
 			return c.fail(reason, "")
 		}
 	}
@@ -64,9 +70,11 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 		}
 		c.up = up
 		c.hold(up, begin)
-		up.Watch.Arm(c.until(begin, a.Policy.Timeout))
+		up.Watch.Arm(c.until(begin, a.Timeout))
 		err := c.converse(a)
 		switch {
+		case err == nil && !c.settle():
+			return &upstream.Error{Kind: upstream.Out, Err: errMoved}
 		case err == nil:
 			return nil
 		case errors.Is(err, upstream.ErrStale):
@@ -138,7 +146,9 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 			return nil
 		case status < 100 || status > 199 || status == fasthttp.StatusSwitchingProtocols:
 			return errStatus
-		case status == fasthttp.StatusEarlyHints && c.head.Minor == 1:
+		}
+		c.unmovable()
+		if status == fasthttp.StatusEarlyHints && c.head.Minor == 1 {
 			if err := c.relayInterim(); err != nil {
 				return err
 			}
@@ -166,6 +176,8 @@ func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
 	switch {
 	case up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:
 		e.Kind = upstream.Total
+	case c.moved.Load():
+		e.Kind, e.Reused = upstream.Out, false
 	case up.Watch.Fired():
 		e.Kind = upstream.Timeout
 	case up.Reader.Buffered() == 0 && upstream.EOF(err):
