@@ -92,10 +92,8 @@ func (c *checker) policy(p Policy, at string) {
 		c.positive(path, "idle_timeout", p.IdleTimeout)
 	}
 	c.tunnels(p, at)
-	path := child(at, "retry.attempts")
-	if c.where.given(path) && (p.Retry.Attempts < 0 || p.Retry.Attempts > 10) {
-		c.bad(path, "attempts must be from 0 to 10, found %d", p.Retry.Attempts)
-	}
+	c.retry(p.Retry, child(at, "retry"))
+	c.inFlight(p, at)
 	c.upstream(p, at)
 	c.health(p.Health, at)
 }

@@ -370,6 +370,12 @@ type Policy struct {
 	Retry Retry `yaml:"retry"`
 	// Upstream is how the endpoints are spoken to.
 	Upstream Upstream `yaml:"upstream"`
+	// MaxRequests bounds the requests in flight to the service, MaxEndpointRequests those to
+	// each endpoint; those beyond are answered 503 at once. 0: no bound.
+	MaxRequests         int `yaml:"max_requests"`
+	MaxEndpointRequests int `yaml:"max_endpoint_requests"`
+	// AdaptiveConcurrency bounds the requests in flight to the service by how fast it is.
+	AdaptiveConcurrency AdaptiveConcurrency `yaml:"adaptive_concurrency"`
 	// MaxConnections bounds the connections to each endpoint. 0: no bound.
 	MaxConnections int `yaml:"max_connections"`
 	// MaxPending bounds the requests that wait for a connection to an endpoint when all
@@ -409,12 +415,6 @@ type UpstreamTLS struct {
 // PEM are the contents of the files of an UpstreamTLS, checked; empty where there is no
 // file.
 type PEM struct{ CA, Cert, Key string }
-
-// Retry is how often a request is tried, each time on another endpoint.
-type Retry struct {
-	// Attempts is the number of tries after the first. 0: never again.
-	Attempts int `yaml:"attempts"`
-}
 
 // Defaults are the settings of every service that says nothing else, and those
 // of the process.

@@ -24,8 +24,10 @@ func builtin() *Config {
 				IdleTimeout:       60 * time.Second,
 				Upgrades:          []string{"websocket"},
 				TunnelIdleTimeout: time.Hour,
-				Retry:             Retry{Attempts: 2},
+				Retry:             defaultRetry(),
 				Health:            DefaultHealth(),
+
+				AdaptiveConcurrency: AdaptiveConcurrency{Min: 10, Max: 1000},
 			},
 			DrainTimeout: 30 * time.Second,
 		},

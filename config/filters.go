@@ -64,7 +64,10 @@ type Override struct {
 
 // RetryOverride holds the settings of a Retry; nil: the service's.
 type RetryOverride struct {
-	Attempts *int `yaml:"attempts"`
+	Attempts        *int           `yaml:"attempts"`
+	On              *[]string      `yaml:"on"`
+	RetriableStatus *[]int         `yaml:"retriable_status"`
+	PerTryTimeout   *time.Duration `yaml:"per_try_timeout"`
 }
 
 // Over returns p with what o holds in its place.
@@ -74,6 +77,9 @@ func (o *Override) Over(p Policy) Policy {
 	replace(&p.IdleTimeout, o.IdleTimeout)
 	replace(&p.TotalTimeout, o.TotalTimeout)
 	replace(&p.Retry.Attempts, o.Retry.Attempts)
+	replace(&p.Retry.On, o.Retry.On)
+	replace(&p.Retry.RetriableStatus, o.Retry.RetriableStatus)
+	replace(&p.Retry.PerTryTimeout, o.Retry.PerTryTimeout)
 	return p
 }
 
@@ -119,7 +125,7 @@ var mediaTypes = map[string]string{
 func ErrorReasons() []string {
 	return []string{
 		"no_route", "no_healthy_endpoint", "connect_failed", "connect_timeout", "upstream_timeout",
-		"upstream_reset", "upstream_protocol", "total_timeout", "loop", "access_denied", "unauthorized",
+		"upstream_reset", "upstream_protocol", "total_timeout", "retry_budget", "loop", "access_denied", "unauthorized",
 		"overloaded", "bad_request", "method_not_allowed", "expectation_failed", "head_too_large", "body_too_large",
 		"coding_not_served", "version_not_served", "request_timeout", "internal_error",
 	}

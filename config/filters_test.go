@@ -30,7 +30,7 @@ func TestFilters(t *testing.T) {
 			Rewrite: &PathRewrite{"^/old/(?P<rest>.*)$", "/new/${rest}$$1$1"},
 			Override: Override{
 				ConnectTimeout: new(time.Millisecond), Timeout: new(time.Duration(0)),
-				IdleTimeout: new(2 * time.Second), TotalTimeout: new(time.Hour), Retry: RetryOverride{new(0)},
+				IdleTimeout: new(2 * time.Second), TotalTimeout: new(time.Hour), Retry: RetryOverride{Attempts: new(0)},
 			},
 			RequestHeaders: HeaderEdits{
 				map[string]string{"X-Ip": "$client_ip"}, map[string]string{"X-B": "$host:$scheme"}, []string{"Cookie"},
@@ -98,9 +98,13 @@ func TestOver(t *testing.T) {
 	if got := (&Override{}).Over(base); !reflect.DeepEqual(got, base) {
 		t.Errorf("nothing: got %+v", got)
 	}
-	o := Override{Timeout: new(time.Duration(0)), TotalTimeout: new(time.Duration(9)), Retry: RetryOverride{new(0)}}
+	o := Override{
+		Timeout: new(time.Duration(0)), TotalTimeout: new(time.Duration(9)),
+		Retry: RetryOverride{new(0), new([]string{}), new([]int{503}), new(time.Duration(7))},
+	}
 	want := base
-	want.Timeout, want.TotalTimeout, want.Retry.Attempts = 0, 9, 0
+	want.Timeout, want.TotalTimeout = 0, 9
+	want.Retry = Retry{On: []string{}, RetriableStatus: []int{503}, PerTryTimeout: 7}
 	if got := o.Over(base); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

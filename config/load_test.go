@@ -44,8 +44,9 @@ func TestDefaults(t *testing.T) {
 	policy := Policy{
 		Balance: "least_request", ConnectTimeout: time.Second, Timeout: 30 * time.Second,
 		IdleTimeout: time.Minute, Upgrades: []string{"websocket"}, TunnelIdleTimeout: time.Hour,
-		Retry: Retry{Attempts: 2}, HashKey: "client_ip", RingHash: RingHash{LoadFactor: 1.25},
+		Retry: defaultRetry(), HashKey: "client_ip", RingHash: RingHash{LoadFactor: 1.25},
 		Sticky: Sticky{SameSite: "lax", Path: "/"}, Health: DefaultHealth(),
+		AdaptiveConcurrency: AdaptiveConcurrency{Min: 10, Max: 1000},
 	}
 	want := &Config{
 		Listeners: []Listener{{
@@ -119,14 +120,22 @@ func wantFull() *Config {
 	policy := Policy{
 		Balance: "round_robin", ConnectTimeout: 2 * time.Second, Timeout: 10 * time.Second,
 		IdleTimeout: 20 * time.Second, TotalTimeout: time.Hour, Upgrades: []string{"websocket"},
-		TunnelIdleTimeout: time.Hour, Retry: Retry{1}, Health: DefaultHealth(),
+		TunnelIdleTimeout: time.Hour, Health: DefaultHealth(),
 		HashKey: "header:X-User", RingHash: RingHash{LoadFactor: 1.5},
 		Sticky: Sticky{
 			Cookie: "usher", TTL: time.Hour, Secret: "0123456789abcdef", Secure: true,
 			SameSite: "strict", Path: "/shop",
 		},
+		AdaptiveConcurrency: AdaptiveConcurrency{Min: 10, Max: 1000},
+		Retry: Retry{
+			Attempts: 1, On: []string{"connect_failed"}, RetriableStatus: []int{429}, PerTryTimeout: 2 * time.Second,
+			Backoff: Backoff{10 * time.Millisecond, time.Second}, Budget: RetryBudget{0.5, 10},
+		},
 	}
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
+	orders.Retry.On, orders.Retry.Budget.Share = []string{"reset", "gateway_errors"}, 0
+	orders.MaxRequests, orders.MaxEndpointRequests = 500, 50
+	orders.AdaptiveConcurrency = AdaptiveConcurrency{true, 5, 200}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0
 	orders.HashKey, orders.Sticky.Secret = "client_ip", "the secret of orders"
 	orders.Upgrades = []string{"websocket", "tcp"}
@@ -217,7 +226,7 @@ func TestPositions(t *testing.T) {
 		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
 		{"claim", cfg.Claims[1].Pos, "full.yaml:80:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:95:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:101:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {

@@ -25,6 +25,8 @@ type Downstream struct {
 	Overhead *Histogram
 	// Upstream counts the connections to endpoints; it is shown with the rest.
 	Upstream *Upstream
+	// Resilience counts retries and limits; it is shown with the rest too.
+	Resilience *Resilience
 
 	reasons []string
 
@@ -42,7 +44,8 @@ type Downstream struct {
 func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
 		Overhead: NewHistogram(overheadBounds), Upstream: NewUpstream(), reasons: reasons,
-		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
+		Resilience: NewResilience(),
+		routes:     map[seriesKey]*Route{}, listeners: map[string]*Listener{},
 		past: map[string]*routeTotals{}, tunnels: map[string]int64{},
 	}
 }
@@ -135,6 +138,7 @@ func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 		ch <- desc
 	}
 	d.Upstream.Describe(ch)
+	d.Resilience.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -152,6 +156,7 @@ func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
 	}
 	d.collectTunnels(ch)
 	d.Upstream.Collect(ch)
+	d.Resilience.Collect(ch)
 	collectHistogram(ch, descOverhead, d.Overhead)
 }
 

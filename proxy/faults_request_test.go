@@ -131,7 +131,7 @@ func sent() map[string]string {
 }
 
 // counting is an origin that counts the whole requests it gets.
-func counting(t *testing.T) (origin *proxytest.Origin, whole *atomic.Int64) {
+func countingWhole(t *testing.T) (origin *proxytest.Origin, whole *atomic.Int64) {
 	t.Helper()
 	whole = new(atomic.Int64)
 	return proxytest.Raw(t, func(c *proxytest.Conn) {
@@ -156,7 +156,7 @@ func TestFaultsRequestCut(t *testing.T) {
 		for _, how := range []string{halts, closes, resets} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				t.Parallel()
-				origin, whole := counting(t)
+				origin, whole := countingWhole(t)
 				u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 				for cut := range len(request) {
 					c := u.Dial()
@@ -200,7 +200,7 @@ func leave(t *testing.T, c *proxytest.Client, how string) {
 func TestFaultsRequestStalls(t *testing.T) {
 	t.Parallel()
 	const soon = 500 * time.Millisecond
-	origin, whole := counting(t)
+	origin, whole := countingWhole(t)
 	u := proxytest.Start(t, proxytest.Options{
 		Listeners: []config.Listener{{HeaderTimeout: soon}},
 		Policy:    config.Policy{IdleTimeout: soon, ConnectTimeout: proxytest.Patience},

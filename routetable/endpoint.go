@@ -52,8 +52,8 @@ type Endpoint struct {
 // critical ones and those in maintenance do not.
 func (e *Endpoint) Up() bool { return e.Status.TakesTraffic() }
 
-// State is what is known of an endpoint across tables. The proxy counts InFlight;
-// healthcheck alone writes the rest.
+// State is what is known of an endpoint across tables. The proxy counts InFlight and sets
+// BusyUntil; healthcheck alone writes the rest.
 type State struct {
 	// InFlight is the number of requests being served, the end of their bodies
 	// included.
@@ -65,6 +65,10 @@ type State struct {
 	// Latency is how long responses take to begin. The proxy observes it where the
 	// policy goes by it.
 	Latency Latency
+
+	// BusyUntil is until when, in nanoseconds of the sweeper's clock, the endpoint asked not
+	// to be sent requests; 0 when it never has.
+	BusyUntil atomic.Int64
 
 	out atomic.Bool
 }

@@ -7,9 +7,10 @@
 //
 //	Begin            the table is loaded, once, and the route matched
 //	Next             an endpoint is picked and acquired; Attempt says what to send
-//	Failed           the try came to nothing: go on with Next, or answer
+//	Failed           the try came to nothing: go on with Next after the Pause, or answer
+//	Unwanted         the response's status is to be tried again: the same
 //	Answered         the endpoint's response head is there
 //	End              everything is over, well or not
 //
-// Invariant: every endpoint that Next acquired is released, by Failed or End.
+// Invariant: every endpoint that Next acquired is released, by Failed, Unwanted or End.
 package core

@@ -66,7 +66,15 @@ type Exchange struct {
 	sticky sticky
 	// waited is what Upstream was when the try began.
 	waited int64
-	query  routetable.Request
+	// resting is the first endpoint passed over though it might take the request, -1 for
+	// none; capped says that one was because it had all the requests it may have.
+	resting int
+	capped  bool
+	// began is when the try began, where that is measured, on the sweeper's clock.
+	began   int64
+	stay    stay
+	retrial retrial
+	query   routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
 	said [][]byte
@@ -111,7 +119,11 @@ type Attempt struct {
 	Target []byte
 	// Deadline bounds the whole request on the sweeper's clock, 0 for no bound.
 	Deadline int64
-	Policy   *config.Policy
+	// Timeout bounds the wait for the response header, 0 for no bound. Moves says that
+	// another try may follow when it is over.
+	Timeout time.Duration
+	Moves   bool
+	Policy  *config.Policy
 	// Host is the Host to ask for.
 	Host []byte
 }
@@ -133,6 +145,8 @@ func (x *Exchange) Reset() {
 	x.Head, x.prepared = nil, false
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
 	x.Replayable, x.sticky = false, nil
+	x.resting, x.capped, x.began = -1, false, 0
+	x.stay, x.retrial = stay{}, retrial{}
 	x.query.Skip = nil
 	x.pick.Reset()
 }
@@ -156,7 +170,7 @@ func (c *Core) Begin(x *Exchange) Reason {
 		arm := &x.route.Arms[x.arm]
 		x.cluster, x.policy = arm.Cluster, arm.Policy
 		if !x.cluster.Answers {
-			return None
+			return x.crowded()
 		}
 		if yes, reason := x.takes(); yes {
 			return reason
@@ -220,12 +234,17 @@ func appendLower(dst, b []byte) []byte {
 // the answer instead, Answered standing for Own: nothing was sent then, and no other
 // endpoint is asked who would have let the client in.
 func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
+	if x.stay.guard == nil {
+		if reason := x.enter(); reason != None {
+			return nil, reason
+		}
+	}
 	first := x.pick.Attempts() == 0
-	i, err := x.choose()
+	i, err := c.choose(x)
 	fresh := false
 	if err != nil {
 		if !x.sameAgain() {
-			return nil, x.failure(NoHealthyEndpoint)
+			return nil, x.without()
 		}
 		i, fresh = x.endpoint, true
 	}
@@ -244,35 +263,47 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 	if first {
 		c.prepare(x)
 	}
-	e.State.InFlight.Add(1)
-	x.held = true
-	x.attempt = Attempt{
-		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
-		Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
+	if !x.held {
+		x.held = true
+		e.State.InFlight.Add(1)
 	}
-	x.attempt.Target, x.attempt.Host = x.rewrite(e)
+	c.begin(x, i, fresh)
 	return &x.attempt, None
 }
 
-// choose picks the endpoint of the next try. After one whose connections are all in use
-// others of which that can be said are passed over.
-func (x *Exchange) choose() (int, error) {
+// begin makes the attempt at endpoint i.
+func (c *Core) begin(x *Exchange, i int, fresh bool) {
+	x.attempt = Attempt{
+		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
+		Deadline: after(x.Start, x.policy.TotalTimeout), Timeout: x.policy.Timeout, Policy: x.policy,
+	}
+	x.attempt.Target, x.attempt.Host = x.rewrite(x.cluster.Endpoints[i])
+	x.limitTry()
+	if x.stay.guard.adaptive.Load() != nil {
+		x.began = c.Sweeper.Now()
+	}
+}
+
+// choose picks the endpoint of the next try, and passes over those that cannot take it.
+// One that only had better be left alone is better than none.
+func (c *Core) choose(x *Exchange) (int, error) {
 	if x.pick.Attempts() == 0 {
 		x.recognise()
 	}
 	for {
 		i, err := x.cluster.Picker.Pick(x.view(), &x.pick)
-		if err != nil || !x.refused() || !poolsOf(x.cluster)[i].Full() {
-			return i, err
+		if err == nil && c.spare(x, i) {
+			return i, nil
 		}
-		if !x.passOver(i) {
-			return i, routetable.ErrNoEndpoint
+		if err == nil && x.passOver(i) {
+			continue
 		}
+		if i, x.resting = x.resting, -1; i >= 0 && x.room(i) {
+			return i, nil
+		}
+		return -1, routetable.ErrNoEndpoint
 	}
 }
-
-// refused says whether the last try ended for want of a connection.
-func (x *Exchange) refused() bool { return x.lastErr != nil && x.lastErr.Kind == upstream.Full }
 
 // passOver notes an endpoint that is not tried, and says whether that could be noted:
 // otherwise it would be picked again.
@@ -287,7 +318,7 @@ func (x *Exchange) passOver(i int) bool {
 // connection, when there is no other: its old connection was dead, which says
 // nothing of the endpoint.
 func (x *Exchange) sameAgain() bool {
-	return x.lastErr != nil && x.lastErr.Reused && x.endpoint >= 0 && x.lastErr.Kind != upstream.Connect
+	return x.lastErr != nil && x.lastErr.Reused && x.endpoint >= 0 && x.lastErr.Kind == upstream.Reset
 }
 
 // failure is the answer to a request whose tries came to nothing: the reason of
@@ -307,8 +338,10 @@ func reasonOf(err *upstream.Error) Reason {
 			return ConnectTimeout
 		}
 		return ConnectFailed
-	case upstream.Timeout:
+	case upstream.Timeout, upstream.Out:
 		return UpstreamTimeout
+	case upstream.Status:
+		return NoHealthyEndpoint
 	case upstream.Total:
 		return TotalTimeout
 	case upstream.Full:
@@ -321,43 +354,21 @@ func reasonOf(err *upstream.Error) Reason {
 }
 
 // Failed releases the endpoint of a try that brought no response, and says whether
-// there is to be another one. Otherwise the Reason is the answer.
+// there is to be another one, after the Pause. Otherwise the Reason is the answer.
 func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reason) {
 	x.release()
 	x.measure(c, err)
 	x.lastErr = err
+	x.retrial.pause = 0
 	c.observeFailure(x, err)
-	if err.Kind == upstream.Full {
+	switch err.Kind {
+	case upstream.Timeout, upstream.Total:
+		c.sampled(x)
+	case upstream.Full:
 		x.passed++ // that was no try
 		return true, None
 	}
-	if x.pick.Attempts()-x.passed > x.policy.Retry.Attempts || !x.repeatable(err) {
-		return false, reasonOf(err)
-	}
-	return true, None
-}
-
-// repeatable says whether a request may be sent again after err. Nothing was sent,
-// and nothing read of its body, when the connection could not be made. Otherwise the method must be idempotent
-// (RFC 9110 §9.2.2), the body at hand, and no byte of a response seen.
-func (x *Exchange) repeatable(err *upstream.Error) bool {
-	switch err.Kind {
-	case upstream.Connect:
-		return true
-	case upstream.Reset:
-		return x.Replayable && idempotent(x.Method)
-	default:
-		return false
-	}
-}
-
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
-		return true
-	default:
-		return false
-	}
+	return c.again(x, err)
 }
 
 // End releases the endpoint and records the request. code is the status that was
@@ -369,6 +380,7 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 		service = x.cluster.Endpoints[x.endpoint].ServiceIndex
 	}
 	x.release()
+	x.stay.leave(x.Shard)
 	if code == 0 {
 		code = ClientGone.Status()
 	}

@@ -216,7 +216,7 @@ func (x *Exchange) appendValue(dst []byte, t config.Template) []byte {
 // else the configuration's; nil for none.
 func (c *Core) Page(x *Exchange, reason Reason) *routetable.Page {
 	if x.route != nil {
-		if p := x.route.Pages.Find(reason.String(), reason.Status()); p != nil {
+		if p := x.route.Pages.Find(reason.String(), x.Status(reason)); p != nil {
 			return p
 		}
 	}
@@ -224,5 +224,5 @@ func (c *Core) Page(x *Exchange, reason Reason) *routetable.Page {
 	if t == nil { // it failed before it began
 		t = c.table.Load()
 	}
-	return t.ErrorPages().Find(reason.String(), reason.Status())
+	return t.ErrorPages().Find(reason.String(), x.Status(reason))
 }

@@ -37,7 +37,7 @@ func wantsOf(c *routetable.Cluster) wants {
 // recognise works out what the policy of the cluster wants to know of the request,
 // before its head is edited.
 func (x *Exchange) recognise() {
-	w := &attached(x.cluster).wants
+	w := &clusterOf(x.cluster).wants
 	if !w.any {
 		return
 	}
@@ -91,7 +91,7 @@ func parameter(target []byte, name string) []byte {
 // try failed, where the policy goes by that. A body that is sent meanwhile takes as long
 // as the client likes: that says nothing of the endpoint.
 func (x *Exchange) measure(c *Core, err *upstream.Error) {
-	if !attached(x.cluster).wants.timed || !x.Replayable || err != nil && err.Kind == upstream.Full {
+	if !clusterOf(x.cluster).wants.timed || !x.Replayable || err != nil && err.Kind == upstream.Full {
 		return
 	}
 	latency := &x.cluster.Endpoints[x.endpoint].State.Latency

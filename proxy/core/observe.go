@@ -19,6 +19,8 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 		o.Draining = healthcheck.Drains(string(drain))
 	}
 	x.measure(c, nil)
+	x.tried(true)
+	c.sampled(x)
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
 }
 

@@ -15,6 +15,7 @@ const (
 	UpstreamReset
 	UpstreamProtocol
 	TotalTimeout
+	RetryBudget
 	Loop
 	AccessDenied
 	Unauthorized
@@ -46,6 +47,7 @@ var answers = [reasonCount]struct {
 	UpstreamReset:     {"upstream_reset", 502},
 	UpstreamProtocol:  {"upstream_protocol", 502},
 	TotalTimeout:      {"total_timeout", 504},
+	RetryBudget:       {"retry_budget", 502},
 	Loop:              {"loop", 508},
 	AccessDenied:      {"access_denied", 403},
 	Unauthorized:      {"unauthorized", 401},

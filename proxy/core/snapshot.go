@@ -27,6 +27,8 @@ type Core struct {
 	metrics *metrics.Downstream
 	// unmatched takes the requests without a route.
 	unmatched *metrics.Route
+	// guards belong to the goroutine that publishes.
+	guards guards
 	// loopID is what this process signs forwarded requests with (RFC 8586).
 	loopID string
 }
@@ -35,10 +37,11 @@ type Core struct {
 // services.
 type routeRuntime struct{ series [][]*metrics.Route }
 
-// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned, and
-// what its policy wants to know of a request.
+// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned, what
+// guards its service, and what its policy wants to know of a request.
 type clusterRuntime struct {
 	pools []*upstream.Pool
+	guard *guard
 	wants wants
 }
 
@@ -46,7 +49,7 @@ type clusterRuntime struct {
 func New(sweeper *wire.Sweeper, pools *upstream.Pools, health *healthcheck.Monitor, m *metrics.Downstream) *Core {
 	c := &Core{
 		Sweeper: sweeper, pools: pools, health: health, metrics: m, loopID: newLoopID(),
-		unmatched: m.Acquire("none", "none"),
+		unmatched: m.Acquire("none", "none"), guards: guards{},
 	}
 	c.table.Store(routetable.Empty())
 	return c
@@ -75,15 +78,21 @@ func (c *Core) Publish(t *routetable.Table) {
 	for _, r := range d.RemovedRoutes {
 		c.detachRoute(r)
 	}
+	now := c.Sweeper.Now()
 	for _, cl := range d.RemovedClusters {
+		c.guards.release(cl, now)
 		for _, e := range cl.Endpoints {
 			c.pools.Release(e)
 		}
 	}
+	c.guards.forget(now, c.metrics.Resilience)
 }
 
 func (c *Core) attachCluster(cl *routetable.Cluster) *clusterRuntime {
-	rt := &clusterRuntime{pools: make([]*upstream.Pool, len(cl.Endpoints)), wants: wantsOf(cl)}
+	rt := &clusterRuntime{
+		pools: make([]*upstream.Pool, len(cl.Endpoints)),
+		guard: c.acquireGuard(cl), wants: wantsOf(cl),
+	}
 	for i, e := range cl.Endpoints {
 		rt.pools[i] = c.pools.Acquire(e)
 	}
@@ -113,13 +122,13 @@ func runtimeOf(r *routetable.Route) *routeRuntime {
 	return r.Attachment.(*routeRuntime) //nolint:forcetypeassert // nobody else sets it
 }
 
-// poolsOf returns the pools of a cluster of a published table.
-func poolsOf(c *routetable.Cluster) []*upstream.Pool { return attached(c).pools }
-
-// attached returns what attachCluster made: every cluster of a published table has it.
-func attached(c *routetable.Cluster) *clusterRuntime {
+// clusterOf returns what attachCluster made: every cluster of a published table has it.
+func clusterOf(c *routetable.Cluster) *clusterRuntime {
 	return c.Attachment.(*clusterRuntime) //nolint:forcetypeassert // nobody else sets it
 }
+
+// poolsOf returns the pools of a cluster of a published table.
+func poolsOf(c *routetable.Cluster) []*upstream.Pool { return clusterOf(c).pools }
 
 // Cut ends every wait of every request: for clients, for endpoints, for connects.
 func (c *Core) Cut() {

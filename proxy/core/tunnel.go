@@ -84,6 +84,8 @@ func (ts *Tunnels) Open(x *Exchange) *Tunnel {
 		idle: x.policy.TunnelIdleTimeout, drain: x.policy.TunnelDrain,
 	}
 	x.held = false
+	t.stay, x.stay = x.stay, stay{}
+	t.stay.change(x.Shard)
 	ts.core.metrics.TunnelOpened(service)
 	return t
 }
@@ -99,6 +101,7 @@ type Tunnel struct {
 	// service is the label of the gauge.
 	service string
 	start   int64
+	stay    stay
 
 	idle, drain time.Duration
 	// left is since when the endpoint is known to be in no table; 0: it is in one.
@@ -110,6 +113,7 @@ type Tunnel struct {
 // None for an end that nobody is to blame for.
 func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) {
 	t.state.InFlight.Add(-1)
+	t.stay.leave(t.sample.Shard)
 	s := t.sample
 	s.Code, s.Reason, s.Duration = code, reason.sampleIndex(), duration(now-t.start)
 	s.Received += received

@@ -49,6 +49,10 @@ type conn struct {
 	gone     atomic.Bool
 	// asked says that the whole request is sent and the head of the response is waited for.
 	asked atomic.Bool
+	// mover moves the request elsewhere when its endpoint is taken out, nil: it may not be;
+	// moved says that it did.
+	mover atomic.Pointer[core.Mover]
+	moved atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
@@ -91,6 +95,8 @@ type work struct {
 	// attempt is the try whose body is being relayed.
 	attempt *core.Attempt
 	pump    pump
+	// moves says that the request may be moved during this try.
+	moves bool
 	// keep says that the connection goes on after this request; sent is the status
 	// whose head has begun to leave, 0 for none.
 	keep bool
@@ -144,6 +150,7 @@ func (c *conn) Probe() {
 	}
 	if !wire.Ended(c.raw) {
 		c.hangs(held)
+		c.move(held)
 		return
 	}
 	if up := c.upstream.Swap(nil); up != nil {
@@ -166,6 +173,7 @@ func (c *conn) hangs(up *upstream.Conn) {
 // false when Probe has aborted it.
 func (c *conn) hold(up *upstream.Conn, now int64) {
 	c.asked.Store(!c.body.streamed)
+	c.movable()
 	c.upstream.Store(up)
 	c.watch.Wait(now)
 }
@@ -281,6 +289,9 @@ func (c *conn) handle(err error) bool {
 		return c.answerOptions()
 	}
 	if reason := c.server.core.Begin(&c.x); reason != core.None {
+		if reason == core.Overloaded {
+			c.takeAtHand()
+		}
 		return c.fail(reason, "")
 	}
 	if c.malformed != nil {

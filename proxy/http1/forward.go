@@ -27,20 +27,26 @@ func (c *conn) forward() bool {
 		}
 		c.deadline = a.Deadline
 		err := c.try(a)
-		if err == nil && c.upHead.Status == fasthttp.StatusSwitchingProtocols {
+		switch {
+		case err == nil && c.upHead.Status == fasthttp.StatusSwitchingProtocols:
 			return c.openTunnel(a)
-		}
-		if err == nil {
+		case err == nil && !c.unwanted():
 			return c.relay(a)
+		case err == nil:
+			c.dropResponse()
+		default:
+			if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
+				return c.failBody(cause)
+			}
+			if c.gone.Load() {
+				return c.fail(core.ClientGone, "")
+			}
+			again, reason := c.server.core.Failed(&c.x, err)
+			if !again {
+				return c.fail(reason, c.x.Why(reason))
+			}
 		}
-		if cause := c.abandon(); cause != nil && err.Kind != upstream.Connect {
-			return c.failBody(cause)
-		}
-		if c.gone.Load() {
-			return c.fail(core.ClientGone, "")
-		}
-		again, reason := c.server.core.Failed(&c.x, err)
-		if !again {
+		if reason := c.pause(c.x.Pause()); reason != core.None {
 			return c.fail(reason, "")
 		}
 	}
@@ -68,9 +74,11 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 		}
 		c.up = up
 		c.hold(up, begin)
-		up.Watch.Arm(c.until(begin, a.Policy.Timeout))
+		up.Watch.Arm(c.until(begin, a.Timeout))
 		err := c.converse(a)
 		switch {
+		case err == nil && !c.settle():
+			return &upstream.Error{Kind: upstream.Out, Err: errMoved}
 		case err == nil:
 			return nil
 		case errors.Is(err, upstream.ErrStale):
@@ -161,7 +169,9 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 			return nil
 		case status < 100 || status > 199 || status == fasthttp.StatusSwitchingProtocols:
 			return errStatus
-		case status == fasthttp.StatusEarlyHints && c.head.Minor == 1:
+		}
+		c.unmovable()
+		if status == fasthttp.StatusEarlyHints && c.head.Minor == 1 {
 			if err := c.relayInterim(); err != nil {
 				return err
 			}
@@ -173,7 +183,7 @@ func (c *conn) readResponse(up *upstream.Conn) error {
 // but for the lines that concern one connection. Otherwise the codec reads it.
 func (c *conn) mayCopyHead(status int) bool {
 	return c.upHead.Verbatim() && (!c.upHead.Chunked || c.upHead.ContentLength < 0) &&
-		status >= 200 && status <= 599 && status != fasthttp.StatusNoContent &&
+		status >= 200 && status <= 599 && !c.x.Retries(status) && status != fasthttp.StatusNoContent &&
 		c.x.ResponseEdits() == nil && c.x.DrainHeader() == "" && !c.listener.RequestID
 }
 
@@ -199,6 +209,8 @@ func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
 	switch {
 	case up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:
 		e.Kind = upstream.Total
+	case c.moved.Load():
+		e.Kind, e.Reused = upstream.Out, false
 	case up.Watch.Fired():
 		e.Kind = upstream.Timeout
 	case !upstream.EOF(err):

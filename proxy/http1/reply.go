@@ -79,7 +79,7 @@ func (c *conn) answer(reason core.Reason, why string) {
 	if why != "" {
 		text += ": " + why
 	}
-	c.sent = reason.Status()
+	c.sent = c.x.Status(reason)
 	body, contentType := []byte(text+"\n"), "text/plain; charset=utf-8"
 	if page := c.server.core.Page(&c.x, reason); page != nil {
 		body, contentType = page.Body, page.Type
@@ -100,10 +100,7 @@ func (c *conn) answer(reason core.Reason, why string) {
 // answerOwn sends the answer of a route that asks no endpoint, and says whether the
 // connection goes on. A body of the request that is not at hand is not waited for.
 func (c *conn) answerOwn(own *core.Own) bool {
-	if n := c.head.ContentLength; !c.body.taken && !c.head.Chunked && n <= int64(c.br.Buffered()) {
-		c.body.buffered, c.body.taken = int(n), true
-		c.x.Received = uint64(n)
-	}
+	c.takeAtHand()
 	c.keep = c.keep && c.body.taken
 	c.sent = own.Status
 	if string(c.x.Method) != "HEAD" {
@@ -114,6 +111,14 @@ func (c *conn) answerOwn(own *core.Own) bool {
 	c.appendOwn(own.Body)
 	c.end(core.None)
 	return c.finish(true)
+}
+
+// takeAtHand takes the request's body if it is at hand: the connection can go on then.
+func (c *conn) takeAtHand() {
+	if n := c.head.ContentLength; !c.body.taken && !c.head.Chunked && n <= int64(c.br.Buffered()) {
+		c.body.buffered, c.body.taken = int(n), true
+		c.x.Received = uint64(n)
+	}
 }
 
 // answerOptions answers OPTIONS *, which asks about usher itself.

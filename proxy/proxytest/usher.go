@@ -108,6 +108,10 @@ func withDefaults(p config.Policy) config.Policy {
 	p.Timeout = cmp.Or(p.Timeout, 30*time.Second)
 	p.IdleTimeout = cmp.Or(p.IdleTimeout, 30*time.Second)
 	p.Retry.Attempts = max(0, cmp.Or(p.Retry.Attempts, 2))
+	if p.Retry.On == nil {
+		p.Retry.On = []string{config.RetryConnectFailed, config.RetryReset}
+	}
+	p.Retry.Budget = cmp.Or(p.Retry.Budget, config.RetryBudget{Share: 0.2, MinPerSecond: 3})
 	p.TunnelIdleTimeout = cmp.Or(p.TunnelIdleTimeout, time.Hour)
 	p.Outlier = cmp.Or(p.Outlier, config.DefaultHealth().Outlier)
 	p.PanicThreshold = cmp.Or(p.PanicThreshold, config.DefaultHealth().PanicThreshold)

@@ -27,6 +27,10 @@ const (
 	Body
 	// Full: all connections the endpoint may have are in use, so nothing was sent.
 	Full
+	// Out: the endpoint was taken out while its response was waited for.
+	Out
+	// Status: a response came, with a status that is retried.
+	Status
 )
 
 // String names the kind for messages.
@@ -34,7 +38,7 @@ func (k Kind) String() string {
 	return [...]string{
 		"cannot connect", "reset before a response", "no response in time", "total time over",
 		"malformed response", "cut within the response", "request body cut",
-		"no connection",
+		"no connection", "endpoint taken out", "status that is retried",
 	}[k]
 }
 
