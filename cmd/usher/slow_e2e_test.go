@@ -31,7 +31,8 @@ var slowKinds = []struct {
 		"POST / HTTP/1.1\r\nHost: s.test\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nx", "", 408,
 	},
 	{
-		"takes its time", "POST / HTTP/1.1\r\nHost: s.test\r\nContent-Length: 3\r\nConnection: close\r\n\r\n", "abc", 200,
+		"takes its time", "POST / HTTP/1.1\r\nHost: s.test\r\nContent-Length: 3\r\nConnection: close\r\n\r\n",
+		"abc", 200,
 	},
 }
 
