@@ -51,8 +51,11 @@ func dialKept(t testing.TB, address string) *keptConn {
 	return &keptConn{t, nc, bufio.NewReader(nc)}
 }
 
+// keptAnswer is an answer whose body ends with its connection.
+type keptAnswer struct{ *http.Response }
+
 // ask sends a request for a path of a host, and reads the head of the answer.
-func (c *keptConn) ask(method, host, path, fields string) *http.Response {
+func (c *keptConn) ask(method, host, path, fields string) keptAnswer {
 	c.t.Helper()
 	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", method, path, host, fields); err != nil {
 		c.t.Fatal(err)
@@ -61,7 +64,7 @@ func (c *keptConn) ask(method, host, path, fields string) *http.Response {
 	if err != nil {
 		c.t.Fatalf("%s%s: %v", host, path, err)
 	}
-	return resp
+	return keptAnswer{resp}
 }
 
 // status asks and returns the status; the body is read.
@@ -73,6 +76,9 @@ func (c *keptConn) status(host string) int {
 	}
 	return resp.StatusCode
 }
+
+// toWebSocket asks for an upgrade, and grants it.
+const toWebSocket = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 // halves is an instance that sends half of a body on /half and the rest when it may, and
 // echoes what it is sent behind a 101 on /tunnel.
@@ -96,7 +102,7 @@ func halves(t *testing.T, rest <-chan struct{}) *backend {
 				return
 			}
 			defer nc.Close()
-			_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\n"+toWebSocket+"\r\n")
 			_, _ = io.Copy(nc, rw)
 		default:
 			fmt.Fprint(w, "b")
@@ -118,7 +124,7 @@ func openLongLived(t *testing.T, address string) *longLived {
 	if n, err := io.CopyN(io.Discard, resp.Body, 100000); err != nil || resp.Close {
 		t.Fatalf("%d bytes, %v; it closes: %t", n, err, resp.Close)
 	}
-	resp = l.tunnel.ask(http.MethodGet, "s.test", "/tunnel", "Connection: Upgrade\r\nUpgrade: websocket\r\n")
+	resp = l.tunnel.ask(http.MethodGet, "s.test", "/tunnel", toWebSocket)
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %s", resp.Status)
 	}
