@@ -125,8 +125,9 @@ outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute o
 		$(GO) test -race -count=1 -timeout=30m -v -run='^(TestOutage|TestRegistryFails)$$' ./cmd/usher
 
 .PHONY: abuse
-abuse: ## slow connections and hostile requests in full size (minutes)
+abuse: ## slow connections, slow clients and hostile requests in full size (minutes)
 	@deploy/bench/slow-connections.sh
+	@deploy/bench/slow-clients.sh
 	@deploy/bench/hostile.sh
 
 .PHONY: vuln

@@ -279,7 +279,8 @@ type Route struct {
 	// Priority decides between routes that match a request equally well; the
 	// higher wins. Default 0.
 	Priority int `yaml:"priority"`
-	// StripPrefix is taken from the front of the path before it is forwarded.
+	// StripPrefix is taken from the front of the path before it is forwarded; how either
+	// is encoded makes no difference.
 	StripPrefix string `yaml:"strip_prefix"`
 	// PrependPrefix is put in front of the path, after StripPrefix.
 	PrependPrefix string `yaml:"prepend_prefix"`

@@ -58,8 +58,9 @@ func newDecoder(p *problems) *decoder {
 	}
 }
 
-// startFrom makes new elements of value's type start as a copy of value, which
-// must not contain maps or slices.
+// startFrom makes new elements of value's type start as a copy of value. Its maps and
+// slices are shared with every element that does not give its own, which replaces them
+// whole: nobody may write to them.
 func (d *decoder) startFrom(value any) {
 	d.fresh[reflect.TypeOf(value)] = reflect.ValueOf(value)
 }

@@ -295,3 +295,42 @@ func TestFaultsWithinResponse(t *testing.T) {
 		}
 	}
 }
+
+// A body that comes a byte at a time, each within idle_timeout, has until total_timeout.
+func TestFaultsBodyTrickles(t *testing.T) {
+	t.Parallel()
+	origin, whole := countingWhole(t)
+	u := proxytest.Start(t, proxytest.Options{
+		Policy:   config.Policy{IdleTimeout: proxytest.Patience, TotalTimeout: 300 * time.Millisecond},
+		Services: proxytest.Origins(origin.Addr),
+	})
+	c := u.Dial()
+	c.Send("%s", post("Content-Length: 10000\r\n", ""))
+	answered := make(chan *proxytest.Response, 1)
+	go func() {
+		r, err := c.TryBegin("POST")
+		if err != nil {
+			t.Errorf("no answer: %v", err)
+		}
+		answered <- r
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_, _ = c.Write([]byte("x"))
+			continue
+		case r := <-answered:
+			if r.Response != nil && (r.StatusCode != 408 || !r.Close) {
+				t.Errorf("got %s", r.Status)
+			}
+		}
+		break
+	}
+	c.Close()
+	u.Clean(0, 0)
+	if whole.Load() > 0 {
+		t.Error("the endpoint got a whole request")
+	}
+}

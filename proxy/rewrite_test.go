@@ -158,3 +158,17 @@ func TestForwardedPrefix(t *testing.T) {
 		}
 	}
 }
+
+// A path that matched when decoded is stripped of what it matched by.
+func TestStripAsMatched(t *testing.T) {
+	t.Parallel()
+	origin := proxytest.Echo(t)
+	u := proxytest.Start(t, proxytest.Options{Services: []proxytest.Service{{
+		Name: "origin", Routes: []string{"/api strip=/api"}, Addresses: []string{origin.Addr},
+	}}})
+	r := u.Dial().Get("/%61p%69/%62?c=%64")
+	if !strings.HasPrefix(r.Text, "GET /%62?c=%64 HTTP/1.1\r\n") ||
+		!strings.Contains(r.Text, "\r\nX-Forwarded-Prefix: /%61p%69\r\n") {
+		t.Errorf("got %d, the endpoint received %q", r.StatusCode, r.Text)
+	}
+}

@@ -46,6 +46,13 @@ var traps = []struct {
 	{"a stream stalls", []string{"TestSlowStream", "TestStalledBodies"}},
 	{"a Content-Type is made up", []string{"TestRelayedHead", "TestConformResponseHead"}},
 	{"a line end is injected", []string{"TestNothingIsInjected", "TestMalformedResponses"}},
+	{"a side fails at any byte", []string{
+		"TestFaultsResponseCut", "TestFaultsResponseStalls", "TestFaultsBeforeResponse", "TestFaultsRequestCut",
+		"TestFaultsRequestStalls", "TestFaultsWithinResponse",
+	}},
+	{"a request is sent again behind an interim response", []string{"TestFaultsBehindInterim"}},
+	{"an endpoint speaks or ends first", []string{"TestEarly"}},
+	{"thousands of slow clients", []string{"TestSlowConnections", "TestSlowClients"}},
 	{"an error text is appended to a body that was cut", []string{"TestTruncatedResponses", "TestConformCuts"}},
 }
 

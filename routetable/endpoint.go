@@ -87,8 +87,8 @@ func (e *Endpoint) Identity() string { return e.Service.String() + "/" + e.ID }
 
 // Rewrite is what a rule changes in a request before it is forwarded.
 type Rewrite struct {
-	// Strip is taken from the front of the path where it is there, Prepend put in
-	// front after that.
+	// Strip is taken from the front of the path where it is there, in whatever encoding,
+	// Prepend put in front after that.
 	Strip, Prepend string
 	// Pattern is looked for in the path, and To takes the place of each match ($1 is what
 	// a group found); instead of Strip and Prepend. Nil: nothing is.
@@ -106,10 +106,7 @@ func (r *Rewrite) Target(dst, target []byte) []byte {
 	if r.Pattern != nil {
 		return r.replace(dst, target)
 	}
-	rest := target
-	if r.Strips(target) {
-		rest = rest[len(r.Strip):]
-	}
+	rest := target[r.Stripped(target):]
 	dst = append(dst, r.Prepend...)
 	if len(rest) == 0 || rest[0] != '/' {
 		dst = appendSlash(dst)
@@ -130,12 +127,6 @@ func (r *Rewrite) replace(dst, target []byte) []byte {
 		dst = append(dst, '/')
 	}
 	return append(append(dst, path...), query...)
-}
-
-// Strips says whether target begins with what is stripped.
-func (r *Rewrite) Strips(target []byte) bool {
-	n := len(r.Strip)
-	return n > 0 && len(target) >= n && string(target[:n]) == r.Strip
 }
 
 // appendSlash appends a slash unless dst ends in one.

@@ -155,7 +155,7 @@ func dump(t *Table) string {
 		for _, e := range c.Endpoints {
 			fmt.Fprintf(&b, "  %s %s %s#%d %s weight=%.4f rewrite=%s%s\n",
 				e.ID, e.Address, e.Service, e.ServiceIndex, e.Status, e.Weight, dumpRewrite(e.Rewrite),
-				dumpAccess(e.Access)+dumpRedirect(e.Redirect))
+				dumpTLS(e.TLS)+dumpAccess(e.Access)+dumpRedirect(e.Redirect))
 		}
 	}
 	for _, r := range t.Refused() {
@@ -206,6 +206,13 @@ func dumpRedirect(r *Redirect) string {
 		return ""
 	}
 	return fmt.Sprintf(" redirect=%d,%v,query=%t,%s", r.Code, r.to, r.query, dumpRewrite(r.rewrite))
+}
+
+func dumpTLS(t *TLS) string {
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf(" tls=%+v", *t)
 }
 
 func dumpAccess(a *Access) string {

@@ -104,19 +104,28 @@ func (a *app) Routes() admin.Routes {
 	for _, r := range t.Routes() {
 		v := admin.Route{
 			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Hosts: r.Hosts, Path: r.Path,
-			PathType: r.PathType.String(), Listeners: r.Listeners,
+			PathType: r.PathType.String(), Listeners: r.Listeners, Services: []string{},
 		}
-		for _, arm := range r.Arms {
-			for _, service := range arm.Cluster.Services {
-				if !slices.Contains(v.Services, service) {
-					v.Services = append(v.Services, service)
-				}
-			}
+		if !r.Answers() { // the cluster of one that does stands for no service
+			v.Services = servicesOf(r)
 		}
 		out.Routes = append(out.Routes, v)
 	}
 	for _, c := range t.Conflicts() {
 		out.Conflicts = append(out.Conflicts, admin.Conflict{Match: c.Match, Winner: c.Winner, Loser: c.Loser})
+	}
+	return out
+}
+
+// servicesOf are the services that a route leads to, each once.
+func servicesOf(r *routetable.Route) []string {
+	out := []string{}
+	for _, arm := range r.Arms {
+		for _, service := range arm.Cluster.Services {
+			if !slices.Contains(out, service) {
+				out = append(out, service)
+			}
+		}
 	}
 	return out
 }

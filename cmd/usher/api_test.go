@@ -118,6 +118,7 @@ func TestAPIRoutes(t *testing.T) {
 routes:
   - {name: first, match: {hosts: [first.test], path: /a, path_type: exact}, service: s}
   - {name: over, match: {hosts: [s.test]}, service: s}
+  - {name: own, match: {hosts: [own.test]}, respond: {status: 204}}
 `)
 	writeFile(t, u.dir+"/services.yaml", fmt.Sprintf(
 		"services: [{name: s, routes: [\"s.test/\", \"bad[.test/\"], instances: [{address: %q}]}]\n", b.address()))
@@ -143,6 +144,9 @@ routes:
 		if r.Hosts[0] == "first.test" && (r.Path != "/a" || r.PathType != "exact" || r.Source != "config" ||
 			r.Services[0] != "s") {
 			t.Errorf("%+v", r)
+		}
+		if r.Hosts[0] == "own.test" && (r.Services == nil || len(r.Services) > 0) {
+			t.Errorf("a route that answers by itself has the services %q, an empty list is meant", r.Services)
 		}
 	}
 	if len(found) != len(got.Routes) || len(got.Routes) < 2 {

@@ -7,6 +7,8 @@
 //
 //	Begin            the table is loaded, once, and the route matched
 //	Next             an endpoint is picked and acquired; Attempt says what to send
+//	Own              what to answer, where Begin or Next returned Answered: no endpoint
+//	                 is asked
 //	Failed           the try came to nothing: go on with Next after the Pause, or answer
 //	Unwanted         the response's status is to be tried again: the same
 //	Answered         the endpoint's response head is there

@@ -400,6 +400,10 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 // BodyIdle is how long the next bytes of the request's body may take.
 func (c *Core) BodyIdle(x *Exchange) time.Duration { return x.policy.IdleTimeout }
 
+// Deadline bounds the whole request on the sweeper's clock, 0 for no bound. It is known
+// from Begin on.
+func (c *Core) Deadline(x *Exchange) int64 { return after(x.Start, x.policy.TotalTimeout) }
+
 func (x *Exchange) release() {
 	if x.held {
 		x.held = false

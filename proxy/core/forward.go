@@ -174,15 +174,15 @@ func (x *Exchange) rewrite(e *routetable.Endpoint) (target, host []byte) {
 	return target, host
 }
 
-// prefixed tells the endpoint which prefix is stripped, unless a trusted proxy has
-// told of one.
+// prefixed tells the endpoint which prefix is stripped, as the client wrote it, unless a
+// trusted proxy has told of one.
 func (x *Exchange) prefixed(rw *routetable.Rewrite) {
 	const name = "X-Forwarded-Prefix"
 	if x.route.RequestEdits.Drops([]byte(name)) {
 		return
 	}
-	if rw.Strips(x.Target) && (x.Flags&wire.HasForwarded == 0 || len(x.head().Peek(name)) == 0) {
-		x.Fields = append(x.Fields, Field{Name: name, Text: rw.Strip})
+	if n := rw.Stripped(x.Target); n > 0 && (x.Flags&wire.HasForwarded == 0 || len(x.head().Peek(name)) == 0) {
+		x.Fields = append(x.Fields, Field{Name: name, Value: x.Target[:n]})
 	}
 }
 

@@ -47,9 +47,7 @@ func (f *flow) run() {
 		}
 	}()
 	if f.move(); errors.Is(f.err, io.EOF) {
-		if !f.dst.endWrite() {
-			f.tunnel.endSoon() // what dst still has to say is all that is left
-		}
+		f.dst.endWrite()
 		return
 	}
 	if f.tunnel.finish() {

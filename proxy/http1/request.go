@@ -178,6 +178,7 @@ func (c *conn) takeBody() (core.Reason, string) {
 // bufferBody waits until the body lies in the buffer.
 func (c *conn) bufferBody(n int) (core.Reason, string) {
 	if c.br.Buffered() < n {
+		c.deadline = c.server.core.Deadline(&c.x)
 		if reason, why := c.sendContinue(); reason != core.None {
 			return reason, why
 		}

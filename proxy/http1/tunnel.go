@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -47,10 +48,16 @@ type tunnel struct {
 	moving      sync.WaitGroup
 }
 
+// endWriter takes bytes until its CloseWrite.
+type endWriter interface {
+	io.Writer
+	CloseWrite() error
+}
+
 // side is one of the two ends of a tunnel.
 type side struct {
-	reader interface{ Read(p []byte) (int, error) }
-	writer interface{ Write(p []byte) (int, error) }
+	reader io.Reader
+	writer endWriter
 	// tcp is the socket, raw the same for callbacks; nil over TLS.
 	tcp *net.TCPConn
 	raw syscall.RawConn
@@ -58,14 +65,8 @@ type side struct {
 	gone core.Reason
 }
 
-// endWrite passes the end of what is sent on to this side, and says whether it can be.
-func (s *side) endWrite() bool {
-	if s.tcp == nil {
-		return false
-	}
-	_ = s.tcp.CloseWrite() // a side that is gone notices by itself
-	return true
-}
+// endWrite passes the end of what is sent on to this side.
+func (s *side) endWrite() { _ = s.writer.CloseWrite() } // a side that is gone notices by itself
 
 // forwardUpgrade serves a request that asks for another protocol, and says whether the
 // connection goes on. What is not let through, or cannot be, is served without it.

@@ -93,6 +93,16 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.tcp.Write(p)
 }
 
+// CloseWrite ends what is sent; the peer may still answer. Over TLS that is a goodbye,
+// for which it waits some seconds where the peer does not read. Nobody writes meanwhile,
+// or after it; another goroutine may read.
+func (c *Conn) CloseWrite() error {
+	if c.secure != nil {
+		return c.secure.CloseWrite()
+	}
+	return c.tcp.CloseWrite()
+}
+
 // Send gives the connection a request to write. It is written by the first read of
 // the response, which begins to wait without trying to read where the connection was
 // used before: the answer to something not yet sent cannot be there. The bytes must stay

@@ -37,3 +37,29 @@ func TestEarly(t *testing.T) {
 		})
 	}
 }
+
+// What one side of a connection has ended, the other may still answer.
+func TestCloseWrite(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, tr *transport) {
+		origin := tr.raw(t, func(p *peer) {
+			b, err := io.ReadAll(p.R)
+			p.Reply("got %s, %v", b, err)
+		})
+		s := newScene(t)
+		c := s.get(s.Acquire(tr.endpoint(origin.Addr)))
+		defer c.Close()
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(c); string(b) != "got hello, <nil>" || err != nil {
+			t.Errorf("got %q, %v", b, err)
+		}
+		if _, err := c.Write([]byte("more")); err == nil {
+			t.Error("more is taken behind the end")
+		}
+	})
+}
