@@ -82,6 +82,7 @@ func (m *Monitor) judge(r *record, events uint32, now int64) {
 	case ejected:
 		if events&sawAnswer != 0 && r.ejection.reason.silent() {
 			m.restore(r, now)
+			m.convict(r, events, rules, now) // it may have failed again since
 		}
 	case probation:
 		if !m.convict(r, events, rules, now) && events&sawAnswer != 0 {

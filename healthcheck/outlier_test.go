@@ -380,6 +380,18 @@ func TestPanicAndTheRegistry(t *testing.T) {
 	})
 }
 
+// An answer and a failure right behind it are not one event: the failure counts.
+func TestFailsAgainAtOnce(t *testing.T) {
+	run(t, up("a", "b"), func(b *bench) {
+		b.fail("a")
+		b.usable("b")
+		b.see("a", ok(), failed())
+		b.usable("b")
+		b.see("a", failed(), ok())
+		b.usable("a", "b")
+	})
+}
+
 // A new endpoint, and one that is back, begin with a tenth and grow; not so at the start,
 // and not where nobody is grown.
 func TestSlowStart(t *testing.T) {
