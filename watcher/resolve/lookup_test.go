@@ -179,8 +179,11 @@ func TestNextServer(t *testing.T) {
 			}
 		})
 	}
-	if n := bad.count("udp a.test. A"); n != 1 {
-		t.Errorf("the failing server was asked %d times", n)
+	// Both questions leave at once, and one failure is enough: the other may come too late
+	// to be counted. The second lookup asks neither.
+	a, aaaa := bad.count("udp a.test. A"), bad.count("udp a.test. AAAA")
+	if a > 1 || aaaa > 1 || a+aaaa == 0 {
+		t.Errorf("the failing server was asked %d times for A, %d for AAAA", a, aaaa)
 	}
 }
 
