@@ -65,10 +65,7 @@ func (c *conn) try(a *core.Attempt) *upstream.Error {
 // connectAndConverse takes connections until one is not stale.
 func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error {
 	for {
-		up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
-		if uerr != nil && uerr.Kind == upstream.Full {
-			up, uerr = c.await(a)
-		}
+		up, begin, uerr := c.connect(a, begin)
 		if uerr != nil {
 			return uerr
 		}
@@ -89,6 +86,19 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 			return c.upstreamError(up, err)
 		}
 	}
+}
+
+// connect takes a connection and says since when its endpoint can be asked: the wait for a
+// place or for the connection is not the endpoint's time. One that is idle takes none.
+func (c *conn) connect(a *core.Attempt, begin int64) (up *upstream.Conn, ready int64, err *upstream.Error) {
+	up, err = a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
+	if err == nil && up.Reused {
+		return up, begin, nil
+	}
+	if err != nil && err.Kind == upstream.Full {
+		up, err = c.await(a)
+	}
+	return up, c.now(), err
 }
 
 // converse sends what is in c.out and reads the head of the response.
