@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"strconv"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -102,6 +103,7 @@ func (c *conn) ParseHead() *fasthttp.RequestHeader {
 		c.req.Reset()
 	}
 	c.req.SetProtocol("HTTP/1.1")
+	c.frame()
 	if string(c.req.Peek("Host")) != string(c.x.Host) {
 		c.req.SetBytesV("Host", c.x.Host)
 	}
@@ -109,6 +111,18 @@ func (c *conn) ParseHead() *fasthttp.RequestHeader {
 		c.dropUnderscored()
 	}
 	return &c.req
+}
+
+// frame writes anew what frames the body: no zeros or spelling that another might read
+// otherwise.
+func (c *conn) frame() {
+	switch {
+	case c.head.Chunked:
+		c.req.Set("Transfer-Encoding", "chunked")
+	case c.head.ContentLength >= 0:
+		var room [20]byte
+		c.req.SetBytesV("Content-Length", strconv.AppendInt(room[:0], c.head.ContentLength, 10))
+	}
 }
 
 // headReader hands a head to the codec.
