@@ -22,6 +22,9 @@ func (c *conn) forward() bool {
 		if reason != core.None {
 			return c.fail(reason, "")
 		}
+		if !c.copiesHead() {
+			c.x.Parsed() // so that it is known whether the codec takes it
+		}
 		if c.malformed != nil {
 			return c.fail(core.BadRequest, "malformed head")
 		}
@@ -119,9 +122,15 @@ func (c *conn) converse(a *core.Attempt) error {
 	return c.readResponse(up)
 }
 
+// copiesHead says whether the fields go on as the client wrote them. Otherwise the codec
+// reads them.
+func (c *conn) copiesHead() bool {
+	return c.x.Head == nil && c.head.Verbatim() && !c.head.Chunked
+}
+
 // appendRequest appends the head as it goes to the endpoint, and a buffered body.
 func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
-	if c.x.Head == nil && c.head.Verbatim() && !c.head.Chunked {
+	if c.copiesHead() {
 		dst = append(append(dst, c.x.Method...), ' ')
 		dst = append(append(dst, a.Target...), " HTTP/1.1\r\nHost: "...)
 		dst = append(append(dst, a.Host...), "\r\n"...)

@@ -101,6 +101,7 @@ func (c *conn) ParseHead() *fasthttp.RequestHeader {
 	r.buffer.Reset(&r.bytes)
 	if c.malformed = c.req.Read(r.buffer); c.malformed != nil {
 		c.req.Reset()
+		c.req.DisableSpecialHeader()
 	}
 	c.req.SetProtocol("HTTP/1.1")
 	c.frame()
