@@ -53,12 +53,16 @@ func (c *conn) relay(a *core.Attempt) bool {
 }
 
 // tellAnswered tells the core that the head of a response has come.
-func (c *conn) tellAnswered() {
-	var drain []byte
-	if name := c.x.DrainHeader(); name != "" {
-		drain = c.resp.Peek(name)
+func (c *conn) tellAnswered() { c.server.core.Answered(&c.x, c.upHead.Status, c.drainField()) }
+
+// drainField is the value of the response's field by which the endpoint tells that it
+// drains.
+func (c *conn) drainField() []byte {
+	name := c.x.DrainHeader()
+	if name == "" {
+		return nil
 	}
-	c.server.core.Answered(&c.x, c.upHead.Status, drain)
+	return c.resp.Peek(name)
 }
 
 // responseFraming says how the body of the response is framed (RFC 9112 §6.3).
