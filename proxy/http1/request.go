@@ -183,7 +183,7 @@ func (c *conn) takeBody() (core.Reason, string) {
 	default:
 		c.body.streamed = true
 	}
-	c.x.Replayable = !c.body.streamed
+	c.x.Replayable, c.x.Streams = !c.body.streamed, c.body.streamed
 	if c.body.streamed {
 		return c.sendContinue()
 	}
