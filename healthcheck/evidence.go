@@ -28,7 +28,7 @@ type Outcome struct {
 	Kind Kind
 	// Status is that of the answer.
 	Status int
-	// Took is the time to the answer.
+	// Took is the time to the answer; 0: it tells nothing of the endpoint.
 	Took time.Duration
 	// Draining says that the endpoint asks for no new requests.
 	Draining bool
@@ -97,7 +97,8 @@ func (r *record) count(rules *config.Outlier, o *Outcome) {
 		return
 	}
 	r.requests.Add(1)
-	if rules.Latency.Enabled {
+	if rules.Latency.Enabled && o.Took > 0 {
+		r.timed.Add(1)
 		r.nanos.Add(uint64(o.Took))
 	}
 	if o.Kind != Answered || o.Status >= 500 {

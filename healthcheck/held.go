@@ -94,6 +94,13 @@ func (h *held) all() []*heldEndpoint {
 	return out
 }
 
+// addressOf is where to probe: a table that comes meanwhile has an endpoint of its own.
+func (h *held) addressOf(p *heldEndpoint) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return p.endpoint.Address
+}
+
 // probed takes in the outcome of a probe and returns the endpoint when it is gone.
 func (h *held) probed(p *heldEndpoint, ok bool) *routetable.Endpoint {
 	h.mu.Lock()
@@ -143,7 +150,7 @@ func (h *held) round(ctx context.Context, list []*heldEndpoint, gone func(*route
 		}
 		probes.Go(func() {
 			defer func() { <-places }()
-			ok := answers(ctx, p.endpoint.Address)
+			ok := answers(ctx, h.addressOf(p))
 			if e := h.probed(p, ok); e != nil && ctx.Err() == nil {
 				gone(e)
 			}

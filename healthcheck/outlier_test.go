@@ -213,6 +213,33 @@ func TestLatency(t *testing.T) {
 	}
 }
 
+// An answer whose time is not known is neither a quick one nor a slow one.
+func TestLatencyUnknown(t *testing.T) {
+	h := plain()
+	h.Outlier.Latency.Enabled = true
+	runWith(t, h, up("a", "b", "c", "d"), func(b *bench) {
+		for range 200 {
+			for _, id := range []string{"a", "b", "c", "d"} {
+				untimed := ok()
+				untimed.Took = 0
+				for range 9 {
+					b.Observe(b.endpoint(id), untimed)
+				}
+				timed := ok()
+				if id == "b" {
+					timed.Took = 20 * time.Millisecond
+				}
+				b.Observe(b.endpoint(id), timed)
+			}
+		}
+		b.advance(12 * time.Second)
+		const why = "its answers take 20ms, its peers' 1ms"
+		if b.of("b").Ejections == 0 || !strings.Contains(b.logs.String(), why) {
+			t.Errorf("%+v, the log is %s", b.of("b"), b.logs)
+		}
+	})
+}
+
 // hang tells, as the sweeper does, of n requests that wait for an endpoint while d
 // passes; the peers answer in the meantime as often as they take.
 func (b *bench) hang(id string, n int, d time.Duration, peers map[string]time.Duration) {

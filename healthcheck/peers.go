@@ -59,10 +59,8 @@ func (m *Monitor) compare(g *group, now int64) {
 	var shown []sample
 	g.windows++
 	for _, r := range g.records {
-		seen := counts{r.requests.Load(), r.failures.Load(), r.nanos.Load()}
-		s := sample{record: r, counts: counts{
-			seen.requests - r.seen.requests, seen.failures - r.seen.failures, seen.nanos - r.seen.nanos,
-		}}
+		seen := counts{r.requests.Load(), r.failures.Load(), r.timed.Load(), r.nanos.Load()}
+		s := sample{record: r, counts: seen.since(&r.seen)}
 		r.seen = seen
 		if g.windows%slowestWindows == 0 {
 			r.lastSlowest = r.slowest.Swap(0)
@@ -93,9 +91,16 @@ type sample struct {
 	counts
 }
 
-// busy returns the samples with so many requests; nil if they are too few hosts.
-func busy(list []sample, requests, hosts int) []sample {
-	list = slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return s.requests < uint64(requests) })
+// since is what was counted since then.
+func (c counts) since(then *counts) counts {
+	return counts{
+		c.requests - then.requests, c.failures - then.failures, c.timed - then.timed, c.nanos - then.nanos,
+	}
+}
+
+// busy returns the samples of which so many requests count; nil if they are too few hosts.
+func busy(list []sample, requests, hosts int, count func(*sample) uint64) []sample {
+	list = slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return count(&s) < uint64(requests) })
 	if len(list) < hosts {
 		return nil
 	}
@@ -104,11 +109,12 @@ func busy(list []sample, requests, hosts int) []sample {
 
 func (s *sample) rate() float64 { return 1 - float64(s.failures)/float64(s.requests) }
 
-func (s *sample) mean() float64 { return float64(s.nanos) / float64(s.requests) }
+func (s *sample) mean() float64 { return float64(s.nanos) / float64(s.timed) }
 
 // compareRates ejects those whose success rate is far below the mean, the worst first.
 func (m *Monitor) compareRates(shown []sample, rules *config.Outlier, now int64) {
-	list := busy(shown, rules.SuccessRate.MinRequests, rules.SuccessRate.MinHosts)
+	list := busy(shown, rules.SuccessRate.MinRequests, rules.SuccessRate.MinHosts,
+		func(s *sample) uint64 { return s.requests })
 	if list == nil {
 		return
 	}
@@ -135,7 +141,8 @@ func (m *Monitor) compareRates(shown []sample, rules *config.Outlier, now int64)
 // compareLatency ejects those whose mean time to an answer is far above the median, the
 // worst first.
 func (m *Monitor) compareLatency(shown []sample, rules *config.Outlier, now int64) {
-	list := busy(shown, rules.Latency.MinRequests, rules.Latency.MinHosts)
+	list := busy(shown, rules.Latency.MinRequests, rules.Latency.MinHosts,
+		func(s *sample) uint64 { return s.timed })
 	if list == nil {
 		return
 	}

@@ -31,8 +31,9 @@ type record struct {
 	// events are what the Monitor has not looked at yet; queued says that it will.
 	events atomic.Uint32
 	queued atomic.Bool
-	// requests, failures and nanos are of all answers, for the comparison with the peers.
-	requests, failures, nanos atomic.Uint64
+	// requests and failures are of all answers, for the comparison with the peers. nanos is
+	// how long those took whose time is known, timed how many these are.
+	requests, failures, timed, nanos atomic.Uint64
 	// slowest is the longest time to an answer in this window.
 	slowest atomic.Int64
 	// hanging are the requests that wait for an answer.
@@ -69,7 +70,7 @@ type record struct {
 }
 
 // counts are the figures of a record at one moment.
-type counts struct{ requests, failures, nanos uint64 }
+type counts struct{ requests, failures, timed, nanos uint64 }
 
 // member is an endpoint's place in a cluster.
 type member struct {

@@ -170,3 +170,24 @@ func TestDrainHeader(t *testing.T) {
 	close(release)
 	long.OK("GET", "leaving")
 }
+
+// An answer that is dropped for another try is heard too.
+func TestDrainHeaderOfDroppedAnswer(t *testing.T) {
+	t.Parallel()
+	leaving := proxytest.Answering(t, "HTTP/1.1 503 No\r\nUsher-Drain: 1\r\nContent-Length: 0\r\n\r\n")
+	stays := proxytest.Answering(t, proxytest.OK)
+	p := gateway(1)
+	p.Health = config.DefaultHealth()
+	p.Outlier.Enabled = false
+	p.DrainHeader = "Usher-Drain"
+	u := proxytest.Start(t, proxytest.Options{Policy: p, Services: proxytest.Origins(leaving.Addr, stays.Addr)})
+	c := u.Dial()
+	for range 2 { // one of them is sent to each endpoint first
+		if r := c.Get("/"); r.Text != "ok" {
+			t.Errorf("got %s %q", r.Status, r.Text)
+		}
+	}
+	proxytest.Eventually(t, "it drains", func() bool {
+		return standing(u, 0, leaving.Addr).State == healthcheck.Draining
+	})
+}

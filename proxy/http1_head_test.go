@@ -120,6 +120,17 @@ func TestForwardedHead(t *testing.T) {
 			[]string{"Expect"},
 		},
 		{
+			"a length is written anew, whoever reads the head",
+			post("X-Real-Ip: 1\r\nContent-Length:\t0002\r\n", "ok"),
+			[]string{"\r\nContent-Length: 2\r\n", "\r\n\r\nok"},
+			nil,
+		},
+		{
+			"so is chunked", post("Transfer-Encoding:\tcHunked\r\n", "2\r\nok\r\n0\r\n\r\n"),
+			[]string{"\r\nTransfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n"},
+			nil,
+		},
+		{
 			"credentials stay", get + "Authorization: Basic x\r\n\r\n",
 			[]string{"Authorization: Basic x\r\n"},
 			nil,

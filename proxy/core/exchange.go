@@ -34,6 +34,9 @@ type Exchange struct {
 	Flags                wire.Flags
 	// Replayable says that the body, if there is one, can be sent a second time.
 	Replayable bool
+	// Streams says that the body is sent while it comes from the client: how long a try
+	// takes tells nothing of the endpoint then.
+	Streams bool
 	// Start is when the head was complete, on the sweeper's clock.
 	Start int64
 
@@ -144,7 +147,7 @@ func (x *Exchange) Reset() {
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.Head, x.prepared = nil, false
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
-	x.Replayable, x.sticky = false, nil
+	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial = stay{}, retrial{}
 	x.query.Skip = nil

@@ -91,7 +91,7 @@ func parameter(target []byte, name string) []byte {
 // try failed, where the policy goes by that. A body that is sent meanwhile takes as long
 // as the client likes: that says nothing of the endpoint.
 func (x *Exchange) measure(c *Core, err *upstream.Error) {
-	if !clusterOf(x.cluster).wants.timed || !x.Replayable || err != nil && err.Kind == upstream.Full {
+	if !clusterOf(x.cluster).wants.timed || x.Streams || err != nil && err.Kind == upstream.Full {
 		return
 	}
 	latency := &x.cluster.Endpoints[x.endpoint].State.Latency

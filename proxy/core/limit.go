@@ -198,9 +198,10 @@ func (s *stay) leave(shard metrics.Shard) {
 	*s = stay{}
 }
 
-// sampled measures how long a try took, for a service that bounds itself by that.
+// sampled measures how long a try took, for a service that bounds itself by that. A body
+// that is sent meanwhile takes as long as the client likes.
 func (c *Core) sampled(x *Exchange) {
-	if x.began == 0 {
+	if x.began == 0 || x.Streams {
 		return
 	}
 	now := c.Sweeper.Now()

@@ -14,7 +14,7 @@ func (x *Exchange) DrainHeader() string { return x.policy.DrainHeader }
 // Answered tells that a response head has come from the endpoint, whose time is part of
 // x.Upstream already. drain is the value of its DrainHeader.
 func (c *Core) Answered(x *Exchange, status int, drain []byte) {
-	o := healthcheck.Outcome{Status: status, Took: time.Duration(x.Upstream - x.waited)}
+	o := healthcheck.Outcome{Status: status, Took: x.took()}
 	if len(drain) > 0 {
 		o.Draining = healthcheck.Drains(string(drain))
 	}
@@ -24,11 +24,20 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
 }
 
+// took is how long the endpoint took for the try, 0 where that cannot be told from the time
+// that the client took for its body.
+func (x *Exchange) took() time.Duration {
+	if x.Streams {
+		return 0
+	}
+	return time.Duration(x.Upstream - x.waited)
+}
+
 // observeFailure tells of a try that brought no response, if that says something of the
 // endpoint. A used connection that ends before a byte has come does not: endpoints close
 // idle ones as they like.
 func (c *Core) observeFailure(x *Exchange, err *upstream.Error) {
-	o := healthcheck.Outcome{Took: time.Duration(x.Upstream - x.waited)}
+	o := healthcheck.Outcome{Took: x.took()}
 	switch err.Kind {
 	case upstream.Connect:
 		o.Kind = healthcheck.ConnectFailed

@@ -171,10 +171,11 @@ func (x *Exchange) Retries(status int) bool { return x.policy.Retry.Causes(statu
 
 // Unwanted says whether a response whose head has come is to be dropped for another try,
 // because of its status; nothing of it has been passed on. The endpoint is released then,
-// and the adapter goes on with Next. retryAfter is the response's field of that name.
+// and the adapter goes on with Next. retryAfter is the response's field of that name, drain
+// the value of its DrainHeader.
 //
 // It replaces Answered for the responses that are dropped.
-func (c *Core) Unwanted(x *Exchange, status int, retryAfter []byte) bool {
+func (c *Core) Unwanted(x *Exchange, status int, retryAfter, drain []byte) bool {
 	if !x.policy.Retry.Causes(status) {
 		return false
 	}
@@ -185,7 +186,7 @@ func (c *Core) Unwanted(x *Exchange, status int, retryAfter []byte) bool {
 	if !x.Repeatable() || !x.mayTry() || !x.elsewhere() || !c.affords(x) {
 		return false
 	}
-	c.Answered(x, status, nil)
+	c.Answered(x, status, drain)
 	n := x.tries()
 	x.release()
 	x.lastErr = &upstream.Error{Kind: upstream.Status}

@@ -24,7 +24,7 @@ func (c *conn) copyResponse(a *core.Attempt, n int64) core.Reason {
 	defer copyBuffers.Put(buf)
 	for n > 0 {
 		begin := c.now()
-		c.up.Watch.Arm(c.until(begin, a.Policy.IdleTimeout))
+		c.awaitEndpoint(a, begin)
 		m, err := c.up.Fill((*buf)[:min(n, copyBuffer)])
 		now := c.now()
 		c.x.Upstream += now - begin

@@ -22,6 +22,9 @@ func (c *conn) forward() bool {
 		if reason != core.None {
 			return c.fail(reason, "")
 		}
+		if !c.copiesHead() {
+			c.x.Parsed() // so that it is known whether the codec takes it
+		}
 		if c.malformed != nil {
 			return c.fail(core.BadRequest, "malformed head")
 		}
@@ -65,10 +68,7 @@ func (c *conn) try(a *core.Attempt) *upstream.Error {
 // connectAndConverse takes connections until one is not stale.
 func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error {
 	for {
-		up, uerr := a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
-		if uerr != nil && uerr.Kind == upstream.Full {
-			up, uerr = c.await(a)
-		}
+		up, begin, uerr := c.connect(a, begin)
 		if uerr != nil {
 			return uerr
 		}
@@ -91,6 +91,19 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 	}
 }
 
+// connect takes a connection and says since when its endpoint can be asked: the wait for a
+// place or for the connection is not the endpoint's time. One that is idle takes none.
+func (c *conn) connect(a *core.Attempt, begin int64) (up *upstream.Conn, ready int64, err *upstream.Error) {
+	up, err = a.Pool.Get(a.Fresh, a.Policy.ConnectTimeout)
+	if err == nil && up.Reused {
+		return up, begin, nil
+	}
+	if err != nil && err.Kind == upstream.Full {
+		up, err = c.await(a)
+	}
+	return up, c.now(), err
+}
+
 // converse sends what is in c.out and reads the head of the response.
 func (c *conn) converse(a *core.Attempt) error {
 	up := c.up
@@ -109,9 +122,15 @@ func (c *conn) converse(a *core.Attempt) error {
 	return c.readResponse(up)
 }
 
+// copiesHead says whether the fields go on as the client wrote them. Otherwise the codec
+// reads them.
+func (c *conn) copiesHead() bool {
+	return c.x.Head == nil && c.head.Verbatim() && !c.head.Chunked
+}
+
 // appendRequest appends the head as it goes to the endpoint, and a buffered body.
 func (c *conn) appendRequest(dst []byte, a *core.Attempt) []byte {
-	if c.x.Head == nil && c.head.Verbatim() && !c.head.Chunked {
+	if c.copiesHead() {
 		dst = append(append(dst, c.x.Method...), ' ')
 		dst = append(append(dst, a.Target...), " HTTP/1.1\r\nHost: "...)
 		dst = append(append(dst, a.Host...), "\r\n"...)

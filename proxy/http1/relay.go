@@ -53,12 +53,16 @@ func (c *conn) relay(a *core.Attempt) bool {
 }
 
 // tellAnswered tells the core that the head of a response has come.
-func (c *conn) tellAnswered() {
-	var drain []byte
-	if name := c.x.DrainHeader(); name != "" {
-		drain = c.resp.Peek(name)
+func (c *conn) tellAnswered() { c.server.core.Answered(&c.x, c.upHead.Status, c.drainField()) }
+
+// drainField is the value of the response's field by which the endpoint tells that it
+// drains.
+func (c *conn) drainField() []byte {
+	name := c.x.DrainHeader()
+	if name == "" {
+		return nil
 	}
-	c.server.core.Answered(&c.x, c.upHead.Status, drain)
+	return c.resp.Peek(name)
 }
 
 // responseFraming says how the body of the response is framed (RFC 9112 §6.3).
@@ -294,7 +298,7 @@ func (c *conn) ends() bool {
 func (c *conn) relayRest(a *core.Attempt, n int64) core.Reason {
 	for n > 0 {
 		begin := c.now()
-		c.up.Watch.Arm(c.until(begin, a.Policy.IdleTimeout))
+		c.awaitEndpoint(a, begin)
 		room := c.out[:cap(c.out)]
 		m, err := c.up.Fill(room[:min(n, int64(len(room)))])
 		now := c.now()
@@ -368,8 +372,17 @@ func (c *conn) BeforeRead() error {
 	if c.flush(c.attempt, now) != core.None {
 		return errGone
 	}
-	c.up.Watch.Arm(c.until(now, c.attempt.Policy.IdleTimeout))
+	c.awaitEndpoint(c.attempt, now)
 	return nil
+}
+
+// awaitEndpoint gives the endpoint an idle timeout from now on. The client has none
+// meanwhile, unless its body is still awaited.
+func (c *conn) awaitEndpoint(a *core.Attempt, now int64) {
+	if c.bodyGone() {
+		c.watch.Arm(0)
+	}
+	c.up.Watch.Arm(c.until(now, a.Policy.IdleTimeout))
 }
 
 // brokenReason is why the reading of a body failed.

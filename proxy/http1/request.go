@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"strconv"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -100,8 +101,10 @@ func (c *conn) ParseHead() *fasthttp.RequestHeader {
 	r.buffer.Reset(&r.bytes)
 	if c.malformed = c.req.Read(r.buffer); c.malformed != nil {
 		c.req.Reset()
+		c.req.DisableSpecialHeader()
 	}
 	c.req.SetProtocol("HTTP/1.1")
+	c.frame()
 	if string(c.req.Peek("Host")) != string(c.x.Host) {
 		c.req.SetBytesV("Host", c.x.Host)
 	}
@@ -109,6 +112,18 @@ func (c *conn) ParseHead() *fasthttp.RequestHeader {
 		c.dropUnderscored()
 	}
 	return &c.req
+}
+
+// frame writes anew what frames the body: no zeros or spelling that another might read
+// otherwise.
+func (c *conn) frame() {
+	switch {
+	case c.head.Chunked:
+		c.req.Set("Transfer-Encoding", "chunked")
+	case c.head.ContentLength >= 0:
+		var room [20]byte
+		c.req.SetBytesV("Content-Length", strconv.AppendInt(room[:0], c.head.ContentLength, 10))
+	}
 }
 
 // headReader hands a head to the codec.
@@ -168,7 +183,7 @@ func (c *conn) takeBody() (core.Reason, string) {
 	default:
 		c.body.streamed = true
 	}
-	c.x.Replayable = !c.body.streamed
+	c.x.Replayable, c.x.Streams = !c.body.streamed, c.body.streamed
 	if c.body.streamed {
 		return c.sendContinue()
 	}

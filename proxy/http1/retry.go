@@ -78,7 +78,8 @@ func (c *conn) wholeResponse() bool {
 // unwanted says whether the response is to be dropped for another try.
 func (c *conn) unwanted() bool {
 	status := c.upHead.Status
-	return !c.verbatim && status >= 400 && c.server.core.Unwanted(&c.x, status, c.resp.Peek("Retry-After"))
+	return !c.verbatim && status >= 400 &&
+		c.server.core.Unwanted(&c.x, status, c.resp.Peek("Retry-After"), c.drainField())
 }
 
 // dropResponse does away with a response: its connection serves others if that costs no

@@ -7,6 +7,7 @@ import (
 
 	"usher/config"
 	"usher/proxy/proxytest"
+	"usher/proxy/wire"
 )
 
 // held starts an origin that answers a request when it is let, by a value on the channel.
@@ -118,6 +119,40 @@ func TestPending(t *testing.T) {
 		let <- struct{}{}
 		second.OK("GET", "ok")
 		third.OK("POST", "ok")
+	})
+}
+
+// The time in the queue is not the endpoint's: its timeout begins when it is asked.
+func TestPendingBeforeTimeout(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, tr *transport) {
+		const timeout = 2 * time.Second
+		asked, let := make(chan struct{}, 2), make(chan struct{})
+		origin := tr.raw(t, func(p *peer) {
+			for range 2 {
+				if req, _, _ := p.Request(); req == nil {
+					return
+				}
+				// The first body outlasts the second request's timeout. No head does.
+				<-time.After(4 * wire.Tick)
+				p.Reply("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+				asked <- struct{}{}
+				<-let
+				p.Reply("k")
+			}
+		})
+		p := config.Policy{MaxPending: 1, PendingTimeout: proxytest.Patience, Timeout: timeout}
+		p.Upstream, p.MaxConnections = tr.policy().Upstream, 1
+		u := proxytest.Start(t, proxytest.Options{Policy: p, Services: proxytest.Origins(origin.Addr)})
+		first, second := u.Dial(), u.Dial()
+		first.Send(request)
+		receive(t, asked)
+		second.Send(request)
+		waiting(t, u, 2)
+		<-time.After(timeout + timeout/4)
+		close(let)
+		first.OK("GET", "ok")
+		second.OK("GET", "ok")
 	})
 }
 
