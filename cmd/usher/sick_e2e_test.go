@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"syscall"
 	"testing"
 	"time"
 )
@@ -101,6 +102,37 @@ func TestAllFailAndComeBack(t *testing.T) {
 			f.noStorm(calls, lasted)
 			recovered(t, calls, back)
 		})
+	}
+}
+
+// All backends are stopped for three seconds: there is nowhere to go, so everybody waits,
+// nobody is blamed, and each request is executed once.
+func TestAllStopped(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3, "", nil)
+	l := startTraffic(t, f.u.web, 200, 4)
+	pause(time.Second)
+	for _, w := range f.workers {
+		w.signal(syscall.SIGSTOP)
+	}
+	pause(3 * time.Second)
+	for _, w := range f.workers {
+		w.signal(syscall.SIGCONT)
+	}
+	pause(time.Second)
+	calls := l.end()
+	mustAnswer(t, calls, "with all stopped")
+	f.atMostOnce(calls)
+	again := 0
+	for _, n := range f.begun() {
+		again += n - 1
+	}
+	t.Logf("%d requests, the slowest %s, %d were begun again: %v", len(calls), slowest(calls, 0), again, outcomes(calls))
+	if waited := those(calls, func(c *call) bool { return c.took > time.Second }); len(waited) < 200 {
+		t.Errorf("only %d requests waited", len(waited))
+	}
+	if n := f.u.metric("usher_upstream_ejections_total"); n > 0 || again > 0 {
+		t.Errorf("%v were ejected, %d requests begun again", n, again)
 	}
 }
 
