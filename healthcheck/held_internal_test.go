@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"usher/routetable"
-	"usher/watcher" //nolint:depguard // tests build their tables by hand
+	"usher/watcher"
 )
 
 // A table may come while the held endpoints of the last one are probed.

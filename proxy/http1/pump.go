@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -67,11 +68,11 @@ func (c *conn) startPump(a *core.Attempt) {
 	c.up.Watch.Arm(c.deadline)
 	up := c.up
 	go func() {
-		err := c.sendBody(up, a)
+		err := c.sendSafely(up, a)
 		p.failed.Store(err != nil)
 		var ce *clientError
 		switch {
-		case errors.As(err, &ce):
+		case errors.As(err, &ce), errors.Is(err, errPanic):
 			up.Abort()
 		case err == nil && !p.headSeen.Load():
 			c.watch.Disarm(p.armed) // unless the response has set another one
@@ -120,6 +121,20 @@ func (c *conn) awaitPump() (err error, ended bool) { //nolint:revive // the erro
 	case <-t.C:
 		return nil, false
 	}
+}
+
+// errPanic is a body that was not sent for a fault of usher's own.
+var errPanic = errors.New("panic")
+
+// sendSafely is sendBody, with a fault in it kept from ending the process.
+func (c *conn) sendSafely(up *upstream.Conn, a *core.Attempt) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.server.log.Error("panic while sending a body", "panic", v, "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return c.sendBody(up, a)
 }
 
 // sendBody copies the body to the endpoint.
