@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"usher/config"
 	"usher/proxy/proxytest"
+	"usher/routetable"
 )
 
 // hedging asks a second endpoint almost at once, as often as may be.
@@ -22,27 +22,52 @@ func hedging() config.Policy {
 	}
 }
 
-// arriving starts n origins that call f with each request, whose number among those of all
-// of them counts from 1. f says whether the connection goes on.
-func arriving(tb testing.TB, n int, f func(nth int32, c *proxytest.Conn, r *http.Request) bool) []string {
-	tb.Helper()
-	var came atomic.Int32
+// inOrder picks the endpoints in their order, so that a test knows which try is whose.
+type inOrder struct{}
+
+func (inOrder) Pick(v *routetable.View, p *routetable.PickInfo) (int, error) {
+	for _, i := range v.Usable {
+		if !p.Tried(i) {
+			return int(i), nil
+		}
+	}
+	return -1, routetable.ErrNoEndpoint
+}
+
+// hedge starts an usher before n origins, which are tried in order. They call f with each
+// request and with their number, which counts from 1; f says whether the connection goes on.
+func hedge(
+	t *testing.T, policy config.Policy, n int, f func(nth int, c *proxytest.Conn, r *http.Request) bool,
+) *proxytest.Usher {
+	t.Helper()
 	var addresses []string
-	for range n {
-		addresses = append(addresses, proxytest.Raw(tb, func(c *proxytest.Conn) {
+	for nth := 1; nth <= n; nth++ {
+		addresses = append(addresses, proxytest.Raw(t, func(c *proxytest.Conn) {
 			for {
 				req, _, _ := c.Request()
-				if req == nil || !f(came.Add(1), c, req) {
+				if req == nil || !f(nth, c, req) {
 					return
 				}
 			}
 		}).Addr)
 	}
-	return addresses
+	return startInOrder(t, policy, addresses...)
+}
+
+// startInOrder starts an usher that tries the addresses in their order.
+func startInOrder(t *testing.T, policy config.Policy, addresses ...string) *proxytest.Usher {
+	t.Helper()
+	policy.Balance = "in_order"
+	return proxytest.Start(t, proxytest.Options{
+		Policy: policy, Services: proxytest.Origins(addresses...),
+		Balancers: map[string]routetable.Balancer{
+			"in_order": func(*routetable.Cluster, *routetable.ClusterState) routetable.Picker { return inOrder{} },
+		},
+	})
 }
 
 // number is an answer that says which request it is to.
-func number(n int32) string { return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n) }
+func number(n int) string { return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n) }
 
 // hedged waits until so many second tries are over.
 func hedged(t *testing.T, u *proxytest.Usher, won, lost, failed float64) {
@@ -79,7 +104,7 @@ func TestHedge(t *testing.T) {
 		t.Run(fmt.Sprint(tc.method, " ", tc.body), func(t *testing.T) {
 			t.Parallel()
 			left := make(chan bool, 1)
-			addresses := arriving(t, 2, func(n int32, c *proxytest.Conn, r *http.Request) bool {
+			u := hedge(t, hedging(), 2, func(n int, c *proxytest.Conn, r *http.Request) bool {
 				switch {
 				case n > 1:
 				case tc.hedged:
@@ -93,7 +118,6 @@ func TestHedge(t *testing.T) {
 				}
 				return c.Reply("%s", number(n))
 			})
-			u := proxytest.Start(t, proxytest.Options{Policy: hedging(), Services: proxytest.Origins(addresses...)})
 			c := u.Dial()
 			c.Send("%s / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s",
 				tc.method, tc.body, strings.Repeat("x", tc.body))
@@ -120,7 +144,7 @@ func TestHedge(t *testing.T) {
 func TestHedgeLoses(t *testing.T) {
 	t.Parallel()
 	second, left := make(chan struct{}), make(chan bool, 1)
-	addresses := arriving(t, 2, func(n int32, c *proxytest.Conn, _ *http.Request) bool {
+	u := hedge(t, hedging(), 2, func(n int, c *proxytest.Conn, _ *http.Request) bool {
 		if n == 2 {
 			close(second)
 			left <- c.Gone()
@@ -129,7 +153,6 @@ func TestHedgeLoses(t *testing.T) {
 		<-second
 		return c.Reply("%s", number(n))
 	})
-	u := proxytest.Start(t, proxytest.Options{Policy: hedging(), Services: proxytest.Origins(addresses...)})
 	if r := u.Dial().Get("/"); r.StatusCode != 200 || r.Text != "1" {
 		t.Errorf("got %s %q, want the first answer", r.Status, r.Text)
 	}
@@ -142,11 +165,11 @@ func TestHedgeLoses(t *testing.T) {
 // One of the two fails: the other is waited for.
 func TestHedgeOutlivesFailures(t *testing.T) {
 	t.Parallel()
-	for _, fails := range []int32{1, 2} {
+	for _, fails := range []int{1, 2} {
 		t.Run(fmt.Sprint("try ", fails), func(t *testing.T) {
 			t.Parallel()
 			second, failed := make(chan struct{}), make(chan struct{})
-			addresses := arriving(t, 2, func(n int32, c *proxytest.Conn, _ *http.Request) bool {
+			u := hedge(t, hedging(), 2, func(n int, c *proxytest.Conn, _ *http.Request) bool {
 				if n == 2 {
 					close(second)
 				}
@@ -159,7 +182,6 @@ func TestHedgeOutlivesFailures(t *testing.T) {
 				<-failed
 				return c.Reply("%s", number(n))
 			})
-			u := proxytest.Start(t, proxytest.Options{Policy: hedging(), Services: proxytest.Origins(addresses...)})
 			if r := u.Dial().Get("/"); r.StatusCode != 200 || r.Text != fmt.Sprint(3-fails) {
 				t.Errorf("got %s %q, want answer %d", r.Status, r.Text, 3-fails)
 			}
@@ -172,7 +194,7 @@ func TestHedgeOutlivesFailures(t *testing.T) {
 func TestHedgeRetries(t *testing.T) {
 	t.Parallel()
 	second := make(chan struct{})
-	addresses := arriving(t, 3, func(n int32, c *proxytest.Conn, _ *http.Request) bool {
+	u := hedge(t, hedging(), 3, func(n int, c *proxytest.Conn, _ *http.Request) bool {
 		switch n {
 		case 1:
 			<-second
@@ -186,7 +208,6 @@ func TestHedgeRetries(t *testing.T) {
 			return c.Reply("%s", number(n))
 		}
 	})
-	u := proxytest.Start(t, proxytest.Options{Policy: hedging(), Services: proxytest.Origins(addresses...)})
 	if r := u.Dial().Get("/"); r.StatusCode != 200 || r.Text != "3" {
 		t.Errorf("got %s %q, want the third answer", r.Status, r.Text)
 	}
@@ -196,13 +217,12 @@ func TestHedgeRetries(t *testing.T) {
 // Neither answers in time.
 func TestHedgeTimesOut(t *testing.T) {
 	t.Parallel()
-	addresses := arriving(t, 2, func(_ int32, c *proxytest.Conn, _ *http.Request) bool {
+	policy := hedging()
+	policy.Timeout = 100 * time.Millisecond
+	u := hedge(t, policy, 2, func(_ int, c *proxytest.Conn, _ *http.Request) bool {
 		c.Gone()
 		return false
 	})
-	policy := hedging()
-	policy.Timeout = 100 * time.Millisecond
-	u := proxytest.Start(t, proxytest.Options{Policy: policy, Services: proxytest.Origins(addresses...)})
 	if r := u.Dial().Get("/"); r.StatusCode != 504 {
 		t.Errorf("got %s, want 504", r.Status)
 	}
@@ -214,14 +234,13 @@ func TestHedgeClientLeaves(t *testing.T) {
 	t.Parallel()
 	both := make(chan struct{})
 	left := make(chan bool, 2)
-	addresses := arriving(t, 2, func(n int32, c *proxytest.Conn, _ *http.Request) bool {
+	u := hedge(t, hedging(), 2, func(n int, c *proxytest.Conn, _ *http.Request) bool {
 		if n == 2 {
 			close(both)
 		}
 		left <- c.Gone()
 		return false
 	})
-	u := proxytest.Start(t, proxytest.Options{Policy: hedging(), Services: proxytest.Origins(addresses...)})
 	c := u.Dial()
 	c.Send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-both
@@ -243,16 +262,16 @@ func TestHedgeWithinBudget(t *testing.T) {
 	for name, policy := range map[string]config.Policy{"budget": none, "attempts": attempts} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addresses := arriving(t, 2, func(n int32, c *proxytest.Conn, _ *http.Request) bool {
+			u := hedge(t, policy, 2, func(n int, c *proxytest.Conn, _ *http.Request) bool {
 				<-time.After(50 * time.Millisecond) // whoever sends it twice has done so
 				return c.Reply("%s", number(n))
 			})
-			u := proxytest.Start(t, proxytest.Options{Policy: policy, Services: proxytest.Origins(addresses...)})
 			if r := u.Dial().Get("/"); r.StatusCode != 200 || r.Text != "1" {
 				t.Errorf("got %s %q, want the first answer", r.Status, r.Text)
 			}
 			hedged(t, u, 0, 0, 0)
-			exhausted := u.Counter("usher_upstream_retry_budget_exhausted_total", map[string]string{"service": "origin"})
+			labels := map[string]string{"service": "origin"}
+			exhausted := u.Counter("usher_upstream_retry_budget_exhausted_total", labels)
 			if (exhausted > 0) != (name == "budget") {
 				t.Errorf("%v times without a budget", exhausted)
 			}
@@ -289,13 +308,12 @@ func (m *meetings) wait(target string) {
 func TestHedgeAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	meet := &meetings{met: map[string]chan struct{}{}}
-	addresses := arriving(t, 3, func(_ int32, c *proxytest.Conn, r *http.Request) bool {
+	policy := hedging()
+	policy.Outlier.StallTimeout = 0
+	u := hedge(t, policy, 3, func(_ int, c *proxytest.Conn, r *http.Request) bool {
 		meet.wait(r.URL.Path)
 		return c.Reply("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.URL.Path), r.URL.Path)
 	})
-	policy := hedging()
-	policy.Outlier.StallTimeout = 0
-	u := proxytest.Start(t, proxytest.Options{Policy: policy, Services: proxytest.Origins(addresses...)})
 	var clients sync.WaitGroup
 	for client := range 4 {
 		c := u.Dial()
@@ -321,4 +339,25 @@ func TestHedgeAtTheSameTime(t *testing.T) {
 	if n := u.Counter("usher_upstream_hedges_total", map[string]string{"service": "origin"}); n == 0 {
 		t.Error("nothing was sent twice")
 	}
+}
+
+// The second endpoint cannot be connected to: the first is waited for as before.
+func TestHedgeUnreachable(t *testing.T) {
+	t.Parallel()
+	answer := make(chan struct{})
+	slow := proxytest.Raw(t, func(c *proxytest.Conn) {
+		if req, _, _ := c.Request(); req != nil {
+			<-answer
+			c.Reply("%s", number(1))
+		}
+	})
+	u := startInOrder(t, hedging(), slow.Addr, proxytest.Nowhere(t))
+	c := u.Dial()
+	c.Send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	proxytest.Eventually(t, "the second try has failed", func() bool {
+		return u.Counter("usher_upstream_hedges_total", map[string]string{"outcome": "failed"}) == 1
+	})
+	close(answer)
+	c.OK("GET", "1")
+	hedged(t, u, 0, 0, 1)
 }

@@ -53,7 +53,8 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 // acquired then.
 func (x *Exchange) hedgesTo(c *Core, i int) bool {
 	e := x.cluster.Endpoints[i]
-	if e.Redirect != nil || e.State.Out() || e.State.BusyUntil.Load() > c.Sweeper.Now() || poolsOf(x.cluster)[i].Full() {
+	busy := e.State.BusyUntil.Load() > c.Sweeper.Now() || poolsOf(x.cluster)[i].Full()
+	if e.Redirect != nil || e.State.Out() || busy {
 		return false
 	}
 	if limit := int64(x.policy.MaxEndpointRequests); limit > 0 {
