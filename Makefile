@@ -119,6 +119,10 @@ pgo: ## a new profile for usher to be built along: about a minute, on a quiet ma
 bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about eight minutes
 	@$(GO) run ./deploy/bench/compare $(COMPARE)
 
+.PHONY: bench-instructions
+bench-instructions: ## what resilience costs a request, in instructions: about three minutes
+	@$(GO) run ./deploy/bench/instructions --functions=10
+
 .PHONY: outage
 outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute of 500s
 	@USHER_TEST_OUTAGE=10m USHER_TEST_FAILING=60s \

@@ -93,6 +93,7 @@ func (c *checker) policy(p Policy, at string) {
 	}
 	c.tunnels(p, at)
 	c.retry(p.Retry, child(at, "retry"))
+	c.hedge(p.Hedge, child(at, "hedge"))
 	c.inFlight(p, at)
 	c.upstream(p, at)
 	c.health(p.Health, at)

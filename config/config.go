@@ -369,6 +369,8 @@ type Policy struct {
 	TunnelDrain time.Duration `yaml:"tunnel_drain"`
 	// Retry says how often a request that is safe to repeat is tried.
 	Retry Retry `yaml:"retry"`
+	// Hedge sends a request that waits for long to a second endpoint too.
+	Hedge Hedge `yaml:"hedge"`
 	// Upstream is how the endpoints are spoken to.
 	Upstream Upstream `yaml:"upstream"`
 	// MaxRequests bounds the requests in flight to the service, MaxEndpointRequests those to

@@ -135,6 +135,7 @@ func wantFull() *Config {
 	orders, cart := Service{Policy: policy}, Service{Policy: policy}
 	orders.Retry.On, orders.Retry.Budget.Share = []string{"reset", "gateway_errors"}, 0
 	orders.MaxRequests, orders.MaxEndpointRequests = 500, 50
+	orders.Hedge.Delay = 100 * time.Millisecond
 	orders.AdaptiveConcurrency = AdaptiveConcurrency{true, 5, 200}
 	orders.Balance, orders.Retry.Attempts = "least_request", 0
 	orders.HashKey, orders.Sticky.Secret = "client_ip", "the secret of orders"

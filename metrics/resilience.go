@@ -48,6 +48,23 @@ func (s Shed) String() string {
 	return [...]string{"max_requests", "max_endpoint_requests", "adaptive_concurrency"}[s]
 }
 
+// HedgeOutcome is what came of a second try beside a slow first one.
+type HedgeOutcome uint8
+
+// The outcomes.
+const (
+	// HedgeWon is a response that began before that of the first try, HedgeLost one that
+	// did not.
+	HedgeWon HedgeOutcome = iota
+	HedgeLost
+	// HedgeFailed is a try that brought no response while the first was still waited for.
+	HedgeFailed
+	hedgeOutcomes
+)
+
+// String returns the label.
+func (o HedgeOutcome) String() string { return [...]string{"won", "lost", "failed"}[o] }
+
 // Resilience counts what is done about services that fail or are busy. It is a
 // prometheus.Collector.
 type Resilience struct {
@@ -63,6 +80,7 @@ type Guarded struct {
 	// retries are by cause, and then by outcome: failed, answered.
 	retries   atomic.Pointer[[retryCauses][2]atomic.Uint64]
 	shed      atomic.Pointer[[shedLimits]atomic.Uint64]
+	hedges    atomic.Pointer[[hedgeOutcomes]atomic.Uint64]
 	exhausted atomic.Uint64
 	grow      sync.Mutex
 
@@ -125,6 +143,12 @@ func (g *Guarded) Retried(why RetryCause, answered bool) {
 	by[why][outcome].Add(1)
 }
 
+// Hedged counts a second try when it is over.
+func (g *Guarded) Hedged(o HedgeOutcome) {
+	type cells = [hedgeOutcomes]atomic.Uint64
+	lazy(&g.hedges, &g.grow, func() *cells { return &cells{} })[o].Add(1)
+}
+
 // BudgetExhausted counts a retry that the budget did not allow.
 func (g *Guarded) BudgetExhausted() { g.exhausted.Add(1) }
 
@@ -137,6 +161,8 @@ var (
 	descRetries = prometheus.NewDesc("usher_upstream_retries_total",
 		"Tries after the first of a request, by the cause and by whether a response came.",
 		[]string{"service", "reason", "outcome"}, nil)
+	descHedges = prometheus.NewDesc("usher_upstream_hedges_total",
+		"Second tries beside a slow first one, by outcome.", []string{"service", "outcome"}, nil)
 	descBudgetExhausted = prometheus.NewDesc("usher_upstream_retry_budget_exhausted_total",
 		"Retries that the budget of their service did not allow.", []string{"service"}, nil)
 	descShed = prometheus.NewDesc("usher_requests_shed_total",
@@ -151,7 +177,7 @@ var (
 // Describe implements prometheus.Collector.
 func (r *Resilience) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		descRetries, descBudgetExhausted, descShed, descCircuitOpen, descConcurrency,
+		descRetries, descHedges, descBudgetExhausted, descShed, descCircuitOpen, descConcurrency,
 	} {
 		ch <- desc
 	}
@@ -198,6 +224,13 @@ func (g *shownGuarded) collect(ch chan<- prometheus.Metric) {
 				if n := cells[why][i].Load(); n > 0 {
 					counter(descRetries, n, g.service, RetryCause(why).String(), outcome)
 				}
+			}
+		}
+	}
+	if cells := g.hedges.Load(); cells != nil {
+		for o := range cells {
+			if n := cells[o].Load(); n > 0 {
+				counter(descHedges, n, g.service, HedgeOutcome(o).String())
 			}
 		}
 	}

@@ -33,6 +33,9 @@ func TestResilience(t *testing.T) {
 	orders.Retried(RetryOut, false)
 	orders.BudgetExhausted()
 	orders.Shed(ShedAdaptive)
+	orders.Hedged(HedgeWon)
+	orders.Hedged(HedgeFailed)
+	orders.Hedged(HedgeFailed)
 	same(t, scrape(t, h), map[string]float64{
 		`usher_upstream_retry_budget_exhausted_total{service="orders"}`:                             1,
 		`usher_circuit_open{service="orders"}`:                                                      1,
@@ -40,6 +43,8 @@ func TestResilience(t *testing.T) {
 		`usher_requests_shed_total{limit="adaptive_concurrency",service="orders"}`:                  1,
 		`usher_upstream_retries_total{outcome="answered",reason="connect_failed",service="orders"}`: 2,
 		`usher_upstream_retries_total{outcome="failed",reason="endpoint_out",service="orders"}`:     1,
+		`usher_upstream_hedges_total{outcome="won",service="orders"}`:                               1,
+		`usher_upstream_hedges_total{outcome="failed",service="orders"}`:                            2,
 	})
 }
 

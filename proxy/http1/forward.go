@@ -75,7 +75,7 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 		c.up = up
 		c.hold(up, begin)
 		up.Watch.Arm(c.until(begin, a.Timeout))
-		err := c.converse(a)
+		err := c.converse(a, begin)
 		switch {
 		case err == nil && !c.settle():
 			return &upstream.Error{Kind: upstream.Out, Err: errMoved}
@@ -86,7 +86,7 @@ func (c *conn) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 			up.Close()
 			c.up = nil
 		default:
-			return c.upstreamError(up, err)
+			return c.upstreamError(c.up, err)
 		}
 	}
 }
@@ -104,12 +104,16 @@ func (c *conn) connect(a *core.Attempt, begin int64) (up *upstream.Conn, ready i
 	return up, c.now(), err
 }
 
-// converse sends what is in c.out and reads the head of the response.
-func (c *conn) converse(a *core.Attempt) error {
+// converse sends what is in c.out and reads the head of the response. The try began at
+// begin; c.up is another connection then if a second try was faster.
+func (c *conn) converse(a *core.Attempt, begin int64) error {
 	up := c.up
 	c.interim = false
 	if !c.body.streamed {
 		up.Send(c.out)
+		if c.hedged(a) {
+			return c.race(a, begin)
+		}
 		return c.readResponse(up)
 	}
 	if up.Reused && !up.Alive() {
@@ -224,6 +228,9 @@ func (c *conn) scanResponse(up *upstream.Conn) error {
 // an interim response or a part of a head, works on the request: that is not a Reset,
 // after which it could be sent again.
 func (c *conn) upstreamError(up *upstream.Conn, err error) *upstream.Error {
+	if known, ok := errors.AsType[*upstream.Error](err); ok {
+		return known
+	}
 	e := &upstream.Error{Kind: upstream.Protocol, Reused: up.Reused, Err: err}
 	switch {
 	case up.Watch.Fired() && c.deadline > 0 && c.now() >= c.deadline:

@@ -27,6 +27,8 @@ type Server struct {
 	draining, closing atomic.Bool
 	shard             atomic.Uint32
 	tunnels           *core.Tunnels
+	// hedges are the second tries that are under way.
+	hedges sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -98,6 +100,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // cuts what is left, with everything else under the same sweeper, and returns the number
 // of connections. Tunnels then have the tunnelGrace, unless ctx was cancelled.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
+	defer s.hedges.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
 	s.closing.Store(true)
 	s.each(func(c *conn) { c.closeIdle() })

@@ -1,0 +1,223 @@
+package http1
+
+import (
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"usher/metrics"
+	"usher/proxy/core"
+	"usher/proxy/upstream"
+)
+
+// hedge is a second try of a request, in a goroutine of its own, beside the one that the
+// goroutine of the client's connection waits for. The server waits for it.
+//
+// The first byte of a response decides. Both goroutines then take mu: who finds that the
+// other has not decided does. While nothing is decided the connection's goroutine does
+// nothing but wait, and within mu the second one may use what is its. Once over is set
+// it may not: it closes its own connection to the endpoint and ends.
+type hedge struct {
+	client *conn
+	first  *upstream.Conn
+	// began is when the first try did, until when both are over; 0: no bound.
+	began, until int64
+	// connected is closed when up is known, done in the end.
+	connected, done chan struct{}
+
+	mu sync.Mutex
+	// begun says that try is, over that it is not wanted any more, won that its response
+	// has begun first.
+	begun, over, won bool
+	try              core.Hedged
+	out              []byte
+	// up is its connection, nil while there is none.
+	up *upstream.Conn
+}
+
+// hedged says whether the request may be sent a second time when it has waited. It costs
+// those without hedging a comparison.
+func (c *conn) hedged(a *core.Attempt) bool {
+	return a.Policy.Hedge.Delay > 0 && len(c.upgrade) == 0 && c.x.Repeatable()
+}
+
+// race waits for the response to what c.up has been given to send, and after the delay
+// for that of a second try too. c.up is the connection of the one that began first.
+func (c *conn) race(a *core.Attempt, began int64) error {
+	h := &hedge{
+		client: c, first: c.up, began: began, until: c.until(began, a.Timeout),
+		connected: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.server.hedges.Add(1)
+	timer := time.AfterFunc(a.Policy.Hedge.Delay, h.run)
+	_, err := c.up.Reader.Peek(1)
+	if timer.Stop() {
+		c.server.hedges.Done()
+	} else {
+		err = h.settle(err)
+	}
+	if err != nil {
+		return err
+	}
+	return c.readResponse(c.up)
+}
+
+// settle decides between the two, for the goroutine of the connection; err is what has
+// come of the first try.
+func (h *hedge) settle(err error) error {
+	c := h.client
+	h.mu.Lock()
+	pending := h.begun && !h.won
+	if pending && err != nil && !c.gone.Load() && !errors.Is(err, upstream.ErrStale) {
+		h.mu.Unlock()
+		return h.await(c.upstreamError(c.up, err))
+	}
+	won := h.won
+	if !won {
+		h.end()
+	}
+	h.mu.Unlock()
+	if won {
+		return h.adopt()
+	}
+	return err
+}
+
+// end ends a try that is not wanted any more. The caller holds mu.
+func (h *hedge) end() {
+	h.over = true
+	if h.up != nil {
+		h.up.Abort()
+	}
+}
+
+// await waits for the second try when the first has failed. The client is watched again
+// once there is a connection.
+func (h *hedge) await(failed *upstream.Error) error {
+	c := h.client
+	<-h.connected // for as long as a connection may take
+	c.drop()
+	h.mu.Lock()
+	up := h.up
+	if c.gone.Load() {
+		h.end()
+		up = nil
+	}
+	h.mu.Unlock()
+	if up == nil {
+		return failed
+	}
+	c.hold(up, c.now())
+	<-h.done // Probe and the deadline end this
+	if h.won {
+		return h.adopt()
+	}
+	c.drop()
+	return failed
+}
+
+// errLeft is a client that has left while its request was with two endpoints.
+var errLeft = errors.New("the client has left")
+
+// adopt makes the second try the one that goes on, and closes the connection of the
+// first.
+func (h *hedge) adopt() error {
+	c := h.client
+	<-h.done // it has nothing left to do
+	c.drop()
+	c.up.Close()
+	c.up = h.up
+	c.server.core.Overtaken(&c.x, &h.try, h.began)
+	if c.gone.Load() {
+		return errLeft
+	}
+	c.hold(c.up, c.now())
+	return nil
+}
+
+// run makes the second try. It is called when the delay is over.
+func (h *hedge) run() {
+	defer h.client.server.hedges.Done()
+	defer close(h.done)
+	defer h.recover()
+	up := h.connect()
+	if up == nil {
+		return
+	}
+	up.Watch.Arm(h.until)
+	up.Send(h.out)
+	_, err := up.Reader.Peek(1)
+	h.finish(err)
+}
+
+// recover keeps a fault in the second try from ending the process.
+func (h *hedge) recover() {
+	if v := recover(); v != nil {
+		h.client.server.log.Error("panic while hedging a request", "panic", v, "stack", string(debug.Stack()))
+	}
+}
+
+// connect returns a connection to another endpoint, nil when the request is not to go
+// there.
+func (h *hedge) connect() *upstream.Conn {
+	defer close(h.connected)
+	if !h.prepare() {
+		return nil
+	}
+	up, err := h.try.Pool.Get(false, h.try.Policy.ConnectTimeout)
+	for err == nil && up.Reused && !up.Alive() {
+		up.Close()
+		up, err = h.try.Pool.Get(false, h.try.Policy.ConnectTimeout)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err != nil:
+		h.begun = false
+		h.try.Unconnected(err)
+		h.try.Leave(metrics.HedgeFailed)
+		return nil
+	case h.over:
+		up.Release() // nothing was sent
+		h.try.Leave(metrics.HedgeLost)
+		return nil
+	default:
+		h.up = up
+		return up
+	}
+}
+
+// prepare picks an endpoint and writes down what it is asked.
+func (h *hedge) prepare() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return false
+	}
+	c := h.client
+	h.try, h.begun = c.server.core.Hedge(&c.x)
+	if h.begun {
+		h.out = c.appendRequest(nil, &h.try.Attempt)
+	}
+	return h.begun
+}
+
+// finish decides between the two, for the second try.
+func (h *hedge) finish(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil && !h.over {
+		h.won = true
+		h.first.Abort()
+		return
+	}
+	h.begun = false
+	h.up.Close()
+	h.up = nil
+	if h.over {
+		h.try.Leave(metrics.HedgeLost)
+	} else {
+		h.try.Leave(metrics.HedgeFailed)
+	}
+}
