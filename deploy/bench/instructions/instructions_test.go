@@ -131,7 +131,7 @@ func TestParse(t *testing.T) {
 }
 
 // What makes usher resilient costs a small request less than three instructions in a
-// hundred. A second run counts the same.
+// hundred. Of so few requests the counts are some tens off: a timer, another seed.
 func TestMachineryIsCheap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some 400,000 steps")
@@ -151,7 +151,7 @@ func TestMachineryIsCheap(t *testing.T) {
 		_, _ = fmt.Sscanf(line, "off %d", &off)
 	}
 	const least = 5000 // about what reading, writing and waiting alone take
-	if on < least || off < least || on < off {
+	if on < least || off < least {
 		t.Errorf("%d instructions with, %d without: not what is counted", on, off)
 	}
 }
