@@ -43,7 +43,7 @@ func (c *conn) relay(a *core.Attempt) bool {
 	c.out = c.appendHead(c.out[:0], to)
 	c.sent = c.upHead.Status
 	reason := c.relayBody(a, from, to)
-	c.finishUpstream(reason == core.None)
+	c.finishUpstream(reason == core.None && from != byClose)
 	if reason != core.None && to == byClose {
 		// Nothing but a reset tells this client that the body is not whole.
 		_ = c.nc.SetLinger(0)
