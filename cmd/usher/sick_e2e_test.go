@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"fmt"
+	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -127,7 +129,7 @@ func TestAllStopped(t *testing.T) {
 	for _, n := range f.begun() {
 		again += n - 1
 	}
-	t.Logf("%d requests, the slowest %s, %d were begun again: %v", len(calls), slowest(calls, 0), again, outcomes(calls))
+	t.Logf("%d requests, the slowest %s, %d were begun again", len(calls), slowest(calls, 0), again)
 	if waited := those(calls, func(c *call) bool { return c.took > time.Second }); len(waited) < 200 {
 		t.Errorf("only %d requests waited", len(waited))
 	}
@@ -171,5 +173,63 @@ func recovered(t testing.TB, calls []*call, back time.Time) {
 	mustAnswer(t, late, "three seconds after the first was back")
 	if len(late) == 0 {
 		t.Error("nothing was asked later")
+	}
+}
+
+// unreachable is an address at which connecting takes for ever, as with a machine that
+// lost its power: a listener whose queue is full.
+func unreachable(t testing.TB) (address string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err == nil {
+		err = syscall.Listen(fd, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = fmt.Sprint("127.0.0.1:", name.(*syscall.SockaddrInet4).Port)
+	for range 8 {
+		nc, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+	}
+	t.Fatal("a queue of none has no end")
+	return ""
+}
+
+// One of three cannot be reached, as if it had lost its power. No request fails; those
+// that try to connect to it wait for connect_timeout before they go on, and they are few.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2, "defaults: {connect_timeout: 500ms}\n", nil)
+	l := startTraffic(t, f.u.web, 300, 4)
+	pause(time.Second)
+	gone := &worker{t: t, trade: trade{Name: "gone", Address: unreachable(t)}}
+	f.workers = append(f.workers, gone)
+	f.list(f.u, "passing")
+	f.u.waitLog("endpoint ejected")
+	pause(7 * time.Second)
+	calls := l.end()
+	mustAnswer(t, calls, "with one unreachable")
+	f.atMostOnce(calls)
+	tried := f.u.metric("usher_upstream_connect_errors_total")
+	ejections := f.u.metric("usher_upstream_ejections_total", `reason="connect_failures"`)
+	t.Logf("%d requests, all but 1 %% took %s; %v tried to connect to it, %v ejections",
+		len(calls), slowest(calls, 0.01), tried, ejections)
+	if ejections < 2 {
+		t.Error("it was not tried again")
+	}
+	if tried > 80 { // its share would be 700
+		t.Errorf("%v requests tried to connect to it", tried)
 	}
 }
