@@ -182,7 +182,8 @@ func TestFlags(t *testing.T) {
 // TestProcess starts and stops what the measurements need, without the programs.
 func TestProcess(t *testing.T) {
 	b := &bench{dir: t.TempDir(), proxyCore: "0", progress: io.Discard, backends: []string{"127.0.0.1:1"}}
-	run, err := programs.Start(t.Context(), b.proxyCore, filepath.Join(b.dir, "out"), "sh", "-c", "echo started; sleep 60 & wait")
+	run, err := programs.Start(t.Context(), b.proxyCore, filepath.Join(b.dir, "out"),
+		"sh", "-c", "echo started; sleep 60 & wait")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -106,11 +107,16 @@ func (p *Process) Until(ctx context.Context, ok func() bool) error {
 	return nil
 }
 
-// FreeAddresses returns ports of the loopback that nobody has now.
+// FreeAddresses returns ports of the loopback that nobody has now, below those that the
+// system gives to outgoing connections: who listens there may end and listen again.
 func FreeAddresses(n int) ([]string, error) {
 	var all []string
-	for range n {
-		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	for tries := 0; len(all) < n; tries++ {
+		port := 15000 + rand.IntN(32768-15000) // Linux's own ports begin there
+		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil && tries < 100*n {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
