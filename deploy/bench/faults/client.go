@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -140,7 +141,7 @@ func (l *load) try(ctx context.Context, id string, end time.Time) (kind string, 
 	_ = resp.Body.Close() // it is read, or the connection is closed
 	switch good = err == nil && !resp.Close; {
 	case resp.StatusCode != http.StatusOK:
-		return strconv.Itoa(resp.StatusCode), false
+		return strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + resp.Header.Get("X-Usher-Reason")), false
 	case err != nil:
 		return kindOf(err), false
 	case string(body) != id:

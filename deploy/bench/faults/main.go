@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -174,17 +173,9 @@ func (b *bench) stage(ctx context.Context, f fault, p proxy) (result, error) {
 	res := summarize(s.load, s.marked, s.healed)
 	res.Fault, res.Proxy, res.Note = f.name, p.name, s.note
 	if f.goodput {
+		res.Recovery = 0 // there is nothing to recover from
 		res.Note = goodput(s.load.records, float64(len(s.set.Backends)*f.workers)/f.delay.Seconds(), f.lasts)
 	}
 	res.Twice, res.Tries, err = s.executions(len(s.load.records))
 	return res, err
-}
-
-// lookUp is where this program is, to be started again.
-func lookUp() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
-	}
-	return exec.LookPath(self)
 }

@@ -6,9 +6,7 @@ import (
 	"io"
 	"maps"
 	"math"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -94,7 +92,7 @@ func goodput(records []record, capacity float64, lasts time.Duration) string {
 		switch {
 		case rec.kind == "" && rec.took <= inTime:
 			good++
-		case rec.kind == strconv.Itoa(http.StatusServiceUnavailable):
+		case strings.HasPrefix(rec.kind, "503"):
 			shed = append(shed, rec.took)
 		}
 	}
@@ -122,8 +120,17 @@ func (r *report) write(w io.Writer, asJSON, asMarkdown bool) error {
 		}
 		// 99.996 is not all.
 		success := math.Floor(x.Success*100+1e-6) / 100
-		rows = append(rows, fmt.Sprintf("%s|%s|%d|%.2f|%.1f|%.1f|%.1f|%.1f|%d|%.2f|%s|%s", x.Fault, x.Proxy, x.Requests,
-			success, x.Before, x.P50, x.P99, x.Recovery, x.Twice, x.Tries, strings.Join(errs, ", "), x.Note))
+		rows = append(rows, fmt.Sprintf("%s|%s|%d|%.2f|%s|%s|%s|%.1f|%d|%.2f|%s|%s", x.Fault, x.Proxy, x.Requests,
+			success, cell(x.Before), cell(x.P50), cell(x.P99), x.Recovery, x.Twice, x.Tries,
+			strings.Join(errs, ", "), x.Note))
 	}
 	return programs.Table(w, rows, asMarkdown)
+}
+
+// cell is a figure, or nothing where there was nothing to measure.
+func cell(ms float64) string {
+	if ms == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f", ms)
 }

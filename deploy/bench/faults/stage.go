@@ -106,9 +106,9 @@ func (s *stage) stop() {
 
 // startBackend starts backend i, for the first time or again, and waits until it serves.
 func (s *stage) startBackend(ctx context.Context, i int) error {
-	self, err := lookUp()
+	self, err := os.Executable()
 	if err != nil {
-		return err
+		return fmt.Errorf("find this program: %w", err)
 	}
 	name := filepath.Join(s.dir, "backend"+strconv.Itoa(i))
 	p, err := programs.Start(ctx, "", name+".out", self, backendCommand,
