@@ -24,6 +24,8 @@ BENCH ?= .
 BENCHTIME ?= 1s
 # More flags for bench-compare, such as --idle=8000, --syscalls, --check or --markdown.
 COMPARE ?=
+# More flags for bench-faults, such as --only=R1,R4, --proxies=usher,nginx or --markdown.
+FAULTS ?=
 
 # The Consul of the tests: USHER_TEST_CONSUL, else one on PATH, else our own build.
 USHER_TEST_CONSUL ?= $(shell command -v consul)
@@ -39,7 +41,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, USHER_TEST_CONSUL\n'
+	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, FAULTS, USHER_TEST_CONSUL\n'
 
 .PHONY: build
 build: ## build bin/usher
@@ -122,6 +124,10 @@ bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about
 .PHONY: bench-instructions
 bench-instructions: ## what resilience costs a request, in instructions: about three minutes
 	@$(GO) run ./deploy/bench/instructions --functions=10
+
+.PHONY: bench-faults
+bench-faults: ## what a client sees of faults, beside nginx and HAProxy (FAULTS=flags): about nine minutes
+	@$(GO) run ./deploy/bench/faults $(FAULTS)
 
 .PHONY: outage
 outage: $(CONSUL) ## the long faults: ten minutes without a registry, a minute of 500s

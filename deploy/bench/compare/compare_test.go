@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 func TestMain(m *testing.M) {
@@ -180,14 +182,16 @@ func TestFlags(t *testing.T) {
 // TestProcess starts and stops what the measurements need, without the programs.
 func TestProcess(t *testing.T) {
 	b := &bench{dir: t.TempDir(), proxyCore: "0", progress: io.Discard, backends: []string{"127.0.0.1:1"}}
-	p, err := start(t.Context(), b.proxyCore, filepath.Join(b.dir, "out"), "sh", "-c", "echo started; sleep 60 & wait")
+	run, err := programs.Start(t.Context(), b.proxyCore, filepath.Join(b.dir, "out"),
+		"sh", "-c", "echo started; sleep 60 & wait")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.stop()
-	both := func() bool { return p.said() == "started\n" && len(family(p.pid())) == 2 }
-	if err := p.until(t.Context(), both); err != nil {
-		t.Fatalf("%v; it said %q, its family is %v", err, p.said(), family(p.pid()))
+	p := &process{Process: run}
+	defer p.Stop()
+	both := func() bool { return p.Said() == "started\n" && len(family(p.PID())) == 2 }
+	if err := p.Until(t.Context(), both); err != nil {
+		t.Fatalf("%v; it said %q, its family is %v", err, p.Said(), family(p.PID()))
 	}
 	if mib, err := p.memory("VmHWM"); err != nil || mib <= 0 {
 		t.Errorf("memory: %v MiB, %v", mib, err)
@@ -195,20 +199,20 @@ func TestProcess(t *testing.T) {
 	if _, err := p.cpuTime(); err != nil {
 		t.Errorf("processor time: %v", err)
 	}
-	child := fmt.Sprintf("/proc/%d/stat", family(p.pid())[1])
-	other, err := start(t.Context(), b.proxyCore, filepath.Join(b.dir, "other"), "sleep", "60")
+	child := fmt.Sprintf("/proc/%d/stat", family(p.PID())[1])
+	other, err := programs.Start(t.Context(), b.proxyCore, filepath.Join(b.dir, "other"), "sleep", "60")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.stop()
-	p.stop()
-	if err := other.until(t.Context(), func() bool {
+	defer other.Stop()
+	p.Stop()
+	if err := other.Until(t.Context(), func() bool {
 		text, err := os.ReadFile(child)
 		return err != nil || strings.Contains(string(text), ") Z ") // as long as nobody asks for its end
 	}); err != nil {
 		t.Errorf("the child is left: %v", err)
 	}
-	if err := p.until(t.Context(), func() bool { return false }); err == nil {
+	if err := p.Until(t.Context(), func() bool { return false }); err == nil {
 		t.Error("a process that has ended is waited for")
 	}
 	if _, _, err := b.launch(t.Context(), "0", proxy{"none", "sh -c exit"}); err == nil ||

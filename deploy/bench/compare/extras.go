@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 // quiet is how long connections are idle before their memory is read: enough for a
@@ -35,7 +37,7 @@ func (b *bench) measureIdle(ctx context.Context, p proxy) (idleResult, error) {
 	if err != nil {
 		return res, err
 	}
-	defer proc.stop()
+	defer proc.Stop()
 	if res.Before, err = proc.memory("VmRSS"); err != nil {
 		return res, err
 	}
@@ -106,7 +108,7 @@ func (b *bench) takeProfile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer proc.stop()
+	defer proc.Stop()
 	whole := time.Duration(len(loads)+2) * b.duration
 	taken := make(chan error, 1)
 	go func() { taken <- fetchProfile(ctx, proc.admin, whole, b.profile) }()
@@ -148,25 +150,25 @@ func (b *bench) countSyscalls(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer proc.stop()
+	defer proc.Stop()
 	if _, err := b.wrk(ctx, loads[0], addr, time.Second); err != nil {
 		return nil, err
 	}
 	summary := filepath.Join(b.dir, "syscalls")
-	tracer, err := start(ctx, b.proxyCore, filepath.Join(b.dir, "strace.out"),
-		"strace", "-f", "-c", "-o", summary, "-p", strconv.Itoa(proc.pid()))
+	tracer, err := programs.Start(ctx, b.proxyCore, filepath.Join(b.dir, "strace.out"),
+		"strace", "-f", "-c", "-o", summary, "-p", strconv.Itoa(proc.PID()))
 	if err != nil {
 		return nil, err
 	}
-	defer tracer.stop()
-	if err := tracer.until(ctx, func() bool { return traced(proc.pid()) }); err != nil {
-		return nil, fmt.Errorf("strace: %w\n%s", err, tracer.said())
+	defer tracer.Stop()
+	if err := tracer.Until(ctx, func() bool { return traced(proc.PID()) }); err != nil {
+		return nil, fmt.Errorf("strace: %w\n%s", err, tracer.Said())
 	}
 	s, err := b.wrk(ctx, loads[0], addr, b.duration)
 	if err != nil {
 		return nil, err
 	}
-	tracer.stop() // it writes its summary then
+	tracer.Stop() // it writes its summary then
 	text, err := os.ReadFile(summary)
 	if err != nil {
 		return nil, fmt.Errorf("strace's summary: %w", err)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 // The bars that are no load's own.
@@ -46,7 +48,7 @@ func (b *bench) wrk(ctx context.Context, l load, addr string, d time.Duration) (
 		"wrk", "-t1", "-c", strconv.Itoa(b.conns), "-d", strconv.Itoa(int(d.Seconds())), "--latency",
 		"-H", "Host: " + host,
 	}
-	cmd := pinned(ctx, b.loadCore, append(append(command, l.flags...), "http://"+addr+l.path)...)
+	cmd := programs.Command(ctx, b.loadCore, append(append(command, l.flags...), "http://"+addr+l.path)...)
 	cmd.Dir = b.dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {

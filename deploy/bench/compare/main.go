@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -23,6 +22,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 // bench is one run and what its command line says.
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer backends.stop()
+	defer backends.Stop()
 	if err := b.measure(ctx, rep); err != nil {
 		return err
 	}
@@ -130,30 +131,15 @@ func isComma(r rune) bool { return r == ',' }
 // checkMachine tells everything that is missing, with how to get it, and makes room for
 // the connections.
 func (b *bench) checkMachine() error {
-	// Debian's servers are where an ordinary user's PATH does not go.
-	err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	programs := []string{"nginx", "haproxy", "wrk"}
+	list := []string{"nginx", "haproxy", "wrk"}
 	if b.syscalls {
-		programs = append(programs, "strace")
+		list = append(list, "strace")
 	}
-	missing := slices.DeleteFunc(programs, func(name string) bool {
-		_, err := exec.LookPath(name)
-		return err == nil
-	})
-	if len(missing) > 0 {
-		names := strings.Join(missing, " ")
-		err = errors.Join(err, fmt.Errorf("not installed: %s (apt install --no-install-recommends %[1]s)", names))
-	}
+	err := programs.Check(b.room(), list...)
 	if runtime.NumCPU() < 2 {
 		err = errors.Join(err, errors.New("two cores are needed, one for the proxy and one for the load"))
 	}
-	var limit syscall.Rlimit
-	err = errors.Join(err, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	if limit.Cur = uint64(b.room()); limit.Cur > limit.Max {
-		return errors.Join(err, fmt.Errorf("%d descriptors are needed, ulimit -Hn says %d", limit.Cur, limit.Max))
-	}
-	// A limit set by hand is what children get too.
-	return errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	return err
 }
 
 // room is how many descriptors a proxy may need: both sides, and some.
@@ -161,15 +147,13 @@ func (b *bench) room() int { return 2*(b.idle+b.conns) + 2048 }
 
 // prepare builds usher, writes what is served and finds ports for the backends.
 func (b *bench) prepare(ctx context.Context) (err error) {
-	if b.backends, err = freeAddresses(3); err != nil {
+	if b.backends, err = programs.FreeAddresses(3); err != nil {
 		return err
 	}
 	if b.usher == "" {
 		fmt.Fprintln(b.progress, "building usher")
-		b.usher = filepath.Join(b.dir, "usher")
-		out, err := exec.CommandContext(ctx, "go", "build", "-o", b.usher, "usher/cmd/usher").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("build usher: %w\n%s", err, out)
+		if b.usher, err = programs.BuildUsher(ctx, b.dir); err != nil {
+			return err
 		}
 	}
 	www := filepath.Join(b.dir, "www")
@@ -235,7 +219,7 @@ func (b *bench) sample(ctx context.Context, p proxy, l load) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer proc.stop()
+	defer proc.Stop()
 	if _, err := b.wrk(ctx, l, addr, time.Second); err != nil { // warms connections, code and heap
 		return sample{}, err
 	}

@@ -7,10 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 // host is what every request asks for: one of the services in usher's table.
@@ -60,7 +61,7 @@ func backendServer() proxy {
 // launch writes the configurations, starts the program and waits until it serves at the
 // address that is returned; stop the process.
 func (b *bench) launch(ctx context.Context, core string, p proxy) (*process, string, error) {
-	free, err := freeAddresses(2)
+	free, err := programs.FreeAddresses(2)
 	if err != nil {
 		return nil, "", err
 	}
@@ -72,7 +73,7 @@ func (b *bench) launch(ctx context.Context, core string, p proxy) (*process, str
 		Dir: b.dir, Listen: free[0], Admin: free[1], Backends: b.backends,
 		Connections: b.room(), Clients: b.idle + b.conns + 256,
 	}
-	if err := set.writeConfigs(); err != nil {
+	if err := programs.WriteConfigs(configs, set.Dir, set); err != nil {
 		return nil, "", err
 	}
 	fill := strings.NewReplacer("{dir}", b.dir, "{listen}", set.Listen, "{usher}", b.usher,
@@ -81,33 +82,16 @@ func (b *bench) launch(ctx context.Context, core string, p proxy) (*process, str
 	for i := range command {
 		command[i] = fill.Replace(command[i])
 	}
-	proc, err := start(ctx, core, filepath.Join(b.dir, p.name+".out"), command...)
+	run, err := programs.Start(ctx, core, filepath.Join(b.dir, p.name+".out"), command...)
 	if err != nil {
 		return nil, "", err
 	}
+	proc := &process{Process: run, admin: set.Admin}
 	if err := proc.ready(ctx, set.Listen); err != nil {
-		proc.stop()
-		return nil, "", fmt.Errorf("%s does not serve: %w\n%s", p.name, err, proc.said())
+		proc.Stop()
+		return nil, "", fmt.Errorf("%s does not serve: %w\n%s", p.name, err, proc.Said())
 	}
-	proc.admin = set.Admin
 	return proc, set.Listen, nil
-}
-
-func (s settings) writeConfigs() error {
-	all, err := template.ParseFS(configs, "conf/*")
-	if err != nil {
-		return fmt.Errorf("configurations: %w", err)
-	}
-	for _, t := range all.Templates() {
-		var text strings.Builder
-		if err := t.Execute(&text, s); err != nil {
-			return fmt.Errorf("configurations: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(s.Dir, t.Name()), []byte(text.String()), 0o644); err != nil {
-			return fmt.Errorf("configurations: %w", err)
-		}
-	}
-	return nil
 }
 
 // serveBare is the baseline: what fasthttp's own server and client make of a proxy that

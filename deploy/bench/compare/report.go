@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
+
+	"usher/deploy/bench/internal/programs"
 )
 
 // report is a whole run.
@@ -43,18 +40,8 @@ type key struct{ load, proxy string }
 
 // describe says where and how the run takes place, before it loads the machine itself.
 func (b *bench) describe(ctx context.Context) *report {
-	r := &report{Run: []string{time.Now().UTC().Format(time.DateTime) + " UTC"}}
-	for _, command := range []string{"uname -srm", "nginx -v", "haproxy -v", "wrk -v"} {
-		f := strings.Fields(command)
-		out, _ := exec.CommandContext(ctx, f[0], f[1]).CombinedOutput() // wrk tells its version and fails
-		line, _, _ := strings.Cut(string(out), "\n")
-		r.Run = append(r.Run, strings.TrimSpace(line))
-	}
-	average, _ := os.ReadFile("/proc/loadavg")
-	r.Run = append(r.Run, runtime.Version(), fmt.Sprintf("%d cores", runtime.NumCPU()),
-		"load average before: "+strings.Join(strings.Fields(string(average))[:3], " "),
-		fmt.Sprintf("%d rounds of %v, %d connections", b.rounds, b.duration, b.conns))
-	return r
+	run := programs.Describe(ctx, "nginx -v", "haproxy -v", "wrk -v")
+	return &report{Run: append(run, fmt.Sprintf("%d rounds of %v, %d connections", b.rounds, b.duration, b.conns))}
 }
 
 // summarize makes results of samples, in the order of the tables.
@@ -132,7 +119,7 @@ func (r *report) write(w io.Writer, asJSON, asMarkdown bool) error {
 			continue // the head alone
 		}
 		fmt.Fprintln(w)
-		if err := table(w, rows, asMarkdown); err != nil {
+		if err := programs.Table(w, rows, asMarkdown); err != nil {
 			return err
 		}
 	}
@@ -173,22 +160,4 @@ func (r *report) syscallRows() []string {
 		rows = append(rows, fmt.Sprintf("all|%.2f", total))
 	}
 	return rows
-}
-
-// table prints rows, of which the first is the head.
-func table(w io.Writer, rows []string, asMarkdown bool) error {
-	if !asMarkdown {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, row := range rows {
-			fmt.Fprintln(t, strings.ReplaceAll(row, "|", "\t"))
-		}
-		return t.Flush()
-	}
-	for i, row := range rows {
-		fmt.Fprintf(w, "| %s |\n", strings.ReplaceAll(row, "|", " | "))
-		if i == 0 {
-			fmt.Fprintln(w, "|"+strings.Repeat("---|", strings.Count(row, "|")+1))
-		}
-	}
-	return nil
 }
