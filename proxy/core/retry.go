@@ -51,15 +51,39 @@ func (c *Core) again(x *Exchange, err *upstream.Error) (yes bool, reason Reason)
 	return true, None
 }
 
-// stale says that the try ended for no other reason than that the view was not written
-// anew yet: its endpoint cannot be connected to, and is about to leave the view, where
-// there are others. The retry, of which nothing was sent before, is no burden to anybody.
-// In panic, where those that cannot be connected to stay in the view, it would be.
+// stale says that the try came to nothing at an endpoint that is known to be dead, or is
+// about to be, while there is a better one: it cannot be connected to. The retry, of which
+// nothing was sent before, is no burden to anybody.
 func (x *Exchange) stale(err *upstream.Error) bool {
+	if err.Kind != upstream.Connect {
+		return false
+	}
 	view := x.view()
-	return err.Kind == upstream.Connect && !view.Panic && slices.ContainsFunc(view.Usable, func(i int32) bool {
-		return !x.pick.Tried(i) && !x.cluster.Endpoints[i].State.Out()
-	})
+	if !view.Panic {
+		return slices.ContainsFunc(view.Usable, func(i int32) bool {
+			return !x.pick.Tried(i) && !x.cluster.Endpoints[i].State.Out()
+		})
+	}
+	return x.betterThan(view, x.endpoint)
+}
+
+// betterThan says whether the view, one in panic, has an endpoint that was not tried and
+// keeps more of its own weight than endpoint i: in panic those that refuse connections stay
+// in the view with a tenth of theirs.
+func (x *Exchange) betterThan(view *routetable.View, i int) bool {
+	kept := func(at int) float64 {
+		return float64(view.Weights[at]) / x.cluster.Endpoints[view.Usable[at]].Weight
+	}
+	mine := slices.Index(view.Usable, int32(i))
+	if mine < 0 || view.Weights == nil {
+		return false
+	}
+	for at, other := range view.Usable {
+		if !x.pick.Tried(other) && kept(at) > 2*kept(mine) {
+			return true
+		}
+	}
+	return false
 }
 
 // causeOf is what a failed try may be repeated for, and whether it is safe to. Nothing
