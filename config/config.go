@@ -73,8 +73,16 @@ type Listener struct {
 	Name string `yaml:"name"`
 	// Address is host:port or :port.
 	Address string `yaml:"address"`
-	// Protocol is http, the only one so far.
+	// Protocol is http, the only one so far; https, tcp and tls-passthrough are refused.
 	Protocol string `yaml:"protocol"`
+	// TLS is how the clients of an https listener are met.
+	TLS ListenerTLS `yaml:"tls"`
+	// H2C takes HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3), on an http listener.
+	H2C bool `yaml:"h2c"`
+	// HTTP2 bounds what an HTTP/2 connection may ask for.
+	HTTP2 HTTP2 `yaml:"http2"`
+	// ProxyProtocol says who may tell in front of a connection whom it is for.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 	// TrustedProxies are the peers (CIDR, or one address) whose forwarding fields
 	// (X-Forwarded-For and its kin) are believed. Empty: nobody's are.
 	TrustedProxies []string `yaml:"trusted_proxies"`

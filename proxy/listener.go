@@ -8,7 +8,6 @@ import (
 	"net"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,10 +16,22 @@ import (
 	"usher/config"
 	"usher/proxy/core"
 	"usher/proxy/http1"
+	"usher/proxy/wire"
 )
 
-// server serves the connections of a listener with one set of settings.
-type server = *http1.Server
+// server serves the connections of a listener with one set of settings: one for each
+// protocol. Its methods may be called from any goroutine.
+type server interface {
+	// Serve takes over a connection; it does not wait.
+	Serve(c *wire.Client)
+	// Drain makes what comes next the last of each connection.
+	Drain()
+	// Shutdown ends idle connections, lets the others finish what runs, and waits for
+	// them. When ctx ends it cuts those left and returns their number.
+	Shutdown(ctx context.Context) (cut int)
+	// Finish drains and waits until all connections have ended by themselves, or ctx.
+	Finish(ctx context.Context)
+}
 
 // listener is one bound socket. Its server changes when its settings do.
 type listener struct {
@@ -28,11 +39,11 @@ type listener struct {
 	tcp    *net.TCPListener
 	log    *slog.Logger
 	// gate counts the connections of the socket, over all its servers.
-	gate   *core.Gate
-	server atomic.Pointer[http1.Server]
-	// handing is held for reading while a connection is handed to the server, so that
-	// none reaches one that was replaced.
+	gate *core.Gate
+	// handing guards server. It is held for reading while a connection is handed over, so
+	// that none reaches a server that was replaced.
 	handing sync.RWMutex
+	server  server
 	// closing ends a pause of accept; done is closed when accept has ended.
 	closing, done chan struct{}
 }
@@ -102,7 +113,9 @@ func (l *listener) deferAccept(c config.Listener) {
 // start begins to accept.
 func (l *listener) start(s server) {
 	l.deferAccept(l.config)
-	l.server.Store(s)
+	l.handing.Lock()
+	l.server = s
+	l.handing.Unlock()
 	go func() {
 		defer close(l.done)
 		l.accept()
@@ -116,13 +129,26 @@ func (l *listener) replace(c config.Listener, s server) (old server) {
 	defer l.handing.Unlock()
 	l.deferAccept(c)
 	l.config = c
-	return l.server.Swap(s)
+	old, l.server = l.server, s
+	return old
+}
+
+// current returns the server of new connections; nil: accept has not begun.
+func (l *listener) current() server {
+	l.handing.RLock()
+	defer l.handing.RUnlock()
+	return l.server
 }
 
 func (l *listener) hand(nc *net.TCPConn) {
+	c, err := wire.NewClient(nc)
+	if err != nil {
+		_ = nc.Close()
+		return
+	}
 	l.handing.RLock()
 	defer l.handing.RUnlock()
-	l.server.Load().Serve(nc)
+	l.server.Serve(c)
 }
 
 // sameSettings says whether c asks for what is in force.
@@ -136,7 +162,7 @@ func (l *listener) sameSettings(c config.Listener) bool {
 func (l *listener) close() {
 	close(l.closing)
 	_ = l.tcp.Close()
-	if l.server.Load() != nil {
+	if l.current() != nil {
 		<-l.done
 	}
 }

@@ -95,7 +95,7 @@ func (p *Proxy) Listen(want []config.Listener) error {
 		if !keep[address] {
 			delete(p.listeners, address)
 			l.close()
-			p.retire(l.server.Load(), func(s server, ctx context.Context) { s.Shutdown(ctx) })
+			p.retire(l.current(), func(s server, ctx context.Context) { s.Shutdown(ctx) })
 		}
 	}
 	return nil
@@ -143,7 +143,7 @@ func (p *Proxy) Drain() {
 	defer p.mu.Unlock()
 	p.draining = true
 	for _, l := range p.listeners {
-		l.server.Load().Drain()
+		l.current().Drain()
 	}
 }
 
@@ -154,7 +154,7 @@ func (p *Proxy) Shutdown(ctx context.Context) (cut int) {
 	servers := slices.Collect(maps.Keys(p.retired))
 	for _, l := range p.listeners {
 		l.close()
-		servers = append(servers, l.server.Load())
+		servers = append(servers, l.current())
 	}
 	p.listeners = map[string]*listener{}
 	p.mu.Unlock()

@@ -40,10 +40,12 @@ type conn struct {
 	listener *core.Listener
 	nc       *net.TCPConn
 	raw      syscall.RawConn
-	watch    wire.Watch
-	state    atomic.Int32
-	shard    metrics.Shard
-	peer     core.Peer
+	// early is what was read before the connection came here.
+	early []byte
+	watch wire.Watch
+	state atomic.Int32
+	shard metrics.Shard
+	peer  core.Peer
 	// upstream is the endpoint's connection while it may be aborted by Probe.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool

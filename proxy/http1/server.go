@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,20 +46,18 @@ func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 // Serve takes over a connection and serves it in a goroutine of its own. A
 // connection beyond one of the limits is closed at once: there is nothing to say that
 // would not cost more than it helps.
-func (s *Server) Serve(nc *net.TCPConn) {
+func (s *Server) Serve(client *wire.Client) {
 	c := &conn{
-		server: s, nc: nc, listener: s.listener,
-		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(nc.RemoteAddr(), nc.LocalAddr()),
+		server: s, nc: client.TCP, raw: client.Raw, early: client.Early, listener: s.listener,
+		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(client.Remote, client.Local),
 	}
 	if s.listener.Enter(&c.peer) != core.Admitted {
-		_ = nc.Close()
+		_ = c.nc.Close()
 		return
 	}
-	raw, err := nc.SyscallConn()
-	c.raw = raw
-	if err != nil || !s.add(c) {
+	if !s.add(c) {
 		s.listener.Leave(&c.peer)
-		_ = nc.Close()
+		_ = c.nc.Close()
 		return
 	}
 	go c.serve()

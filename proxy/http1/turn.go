@@ -69,6 +69,11 @@ func (c *conn) waitFailed() {
 // Read implements io.Reader for the buffer. Within the callback it does not wait.
 func (c *conn) Read(p []byte) (int, error) {
 	t := &c.turn
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
 	if !t.within {
 		return c.nc.Read(p)
 	}

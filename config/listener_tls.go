@@ -1,0 +1,4 @@
+package config
+
+// ListenerTLS is how clients are met over TLS.
+type ListenerTLS struct{}
