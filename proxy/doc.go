@@ -1,6 +1,7 @@
-// Package proxy is usher's data plane: the listeners, and behind them the request
-// core (proxy/core), the HTTP/1.1 side (proxy/http1) and the connections to the
-// endpoints (proxy/upstream).
+// Package proxy is usher's data plane: the listeners, and behind them what clients are
+// spoken to with (proxy/http1), the way of a request to an endpoint and back
+// (proxy/forward), what decides it (proxy/core), and the connections to the endpoints
+// (proxy/upstream).
 //
 // Invariant: Publish stores one pointer. A request loads it once and sees one
 // table from its start to its end.

@@ -312,3 +312,31 @@ func TestUntilClose(t *testing.T) {
 		}
 	}
 }
+
+// A trailer section belongs to one response: the next one on the connection, whose body
+// ends with its connection to the origin, has none.
+func TestTrailersStayBehind(t *testing.T) {
+	t.Parallel()
+	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
+		for {
+			req, _, _ := c.Request()
+			switch {
+			case req == nil:
+				return
+			case req.URL.Path == "/trailers":
+				c.Reply("%s", chunked+"2\r\nok\r\n0\r\nX-Secret: 1\r\n\r\n")
+			default:
+				c.Reply("%s", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok")
+				return
+			}
+		}
+	})
+	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
+	c := u.Dial()
+	if r := c.Get("/trailers"); r.Text != "ok" || r.Trailer.Get("X-Secret") != "1" {
+		t.Fatalf("got %q, trailers %v", r.Text, r.Trailer)
+	}
+	if r := c.Get("/close"); r.Text != "ok" || len(r.Trailer) > 0 {
+		t.Errorf("got %q, trailers %v", r.Text, r.Trailer)
+	}
+}

@@ -13,6 +13,10 @@ import (
 	"usher/proxy/wire"
 )
 
+// spliceMin is how much must be waiting to be moved within the kernel rather than through
+// a buffer.
+const spliceMin = 64 << 10
+
 // flowBuffers are for the bytes of tunnels, from a read to the write behind it.
 var flowBuffers = sync.Pool{New: func() any {
 	b := make([]byte, 32<<10)

@@ -10,6 +10,7 @@ import (
 
 	"usher/metrics"
 	"usher/proxy/core"
+	"usher/proxy/forward"
 	"usher/proxy/wire"
 )
 
@@ -26,8 +27,7 @@ type Server struct {
 	draining, closing atomic.Bool
 	shard             atomic.Uint32
 	tunnels           *core.Tunnels
-	// hedges are the second tries that are under way.
-	hedges sync.WaitGroup
+	forwarder         forward.Forwarder
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -40,6 +40,7 @@ func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	return &Server{
 		core: c, listener: l, log: log, sweeper: c.Sweeper,
 		conns: map[*conn]struct{}{}, tunnels: core.NewTunnels(c, l),
+		forwarder: forward.Forwarder{Core: c, Listener: l, Log: log},
 	}
 }
 
@@ -97,7 +98,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // cuts what is left, with everything else under the same sweeper, and returns the number
 // of connections. Tunnels then have the tunnelGrace, unless ctx was cancelled.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
-	defer s.hedges.Wait() // without connections none begins, and those that are left are cut
+	defer s.forwarder.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
 	s.closing.Store(true)
 	s.each(func(c *conn) { c.closeIdle() })

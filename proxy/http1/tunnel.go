@@ -14,7 +14,6 @@ import (
 
 	"usher/proxy/core"
 	"usher/proxy/upstream"
-	"usher/proxy/wire"
 )
 
 const (
@@ -71,77 +70,51 @@ func (s *side) endWrite() { _ = s.writer.CloseWrite() } // a side that is gone n
 // forwardUpgrade serves a request that asks for another protocol, and says whether the
 // connection goes on. What is not let through, or cannot be, is served without it.
 func (c *conn) forwardUpgrade() bool {
-	if c.head.Minor == 1 && !c.body.streamed {
-		c.upgrade = c.server.core.Upgrade(&c.x, c.upgrade[:0])
+	if c.Head.Minor == 1 && !c.Body.Streamed {
+		c.Upgrade = c.server.core.Upgrade(&c.X, c.Upgrade[:0])
 	}
-	if len(c.upgrade) == 0 {
-		return c.forward()
+	if len(c.Upgrade) == 0 {
+		whole, _ := c.Forward() // nobody asked for another protocol
+		return c.finish(whole)
 	}
 	if !c.server.tunnels.Reserve() {
-		return c.fail(core.Overloaded, "this listener has no room for another "+string(c.upgrade)+" connection")
+		return c.fail(core.Overloaded, "this listener has no room for another "+string(c.Upgrade)+" connection")
 	}
 	defer func() {
 		if c.tunnel.Load() == nil {
 			c.server.tunnels.Cancel()
 		}
 	}()
-	return c.forward()
-}
-
-// appendUpgrade asks the endpoint for the protocol the client asks for, or tells the
-// client that it has it.
-func (c *conn) appendUpgrade(dst []byte) []byte {
-	dst = append(append(dst, "Connection: Upgrade\r\nUpgrade: "...), c.upgrade...)
-	return append(dst, "\r\n"...)
-}
-
-// agreed says whether the response, a 101, is to the protocol that was asked for.
-func (c *conn) agreed() bool {
-	count, same := 0, false
-	for _, v := range c.resp.PeekAll(fasthttp.HeaderUpgrade) {
-		wire.Tokens(v, func(t []byte) {
-			count++
-			same = len(t) == len(c.upgrade) && equalFold(t, c.upgrade)
-		})
+	whole, switched := c.Forward()
+	if switched == nil {
+		return c.finish(whole)
 	}
-	return count == 1 && same
-}
-
-// openTunnel passes the endpoint's 101 on and makes the connection a tunnel. It returns
-// false: the connection serves no more requests.
-func (c *conn) openTunnel(a *core.Attempt) bool {
-	c.tellAnswered()
-	c.keep, c.sent = true, fasthttp.StatusSwitchingProtocols // the head is not to say close
-	c.out = c.appendHead(c.out[:0], byClose)
-	c.out = append(c.appendUpgrade(c.out[:len(c.out)-2]), "\r\n"...)
-	// What the endpoint has sent along goes out first, in one write with the head.
-	early, _ := c.up.Reader.Peek(c.up.Reader.Buffered())
-	c.out = append(c.out, early...)
-	c.x.Sent += uint64(len(early))
-	c.keep = false
-	if reason := c.flush(a, c.answered); reason != core.None || !c.drop() {
-		c.finishUpstream(false)
-		c.end(core.ClientGone)
-		return c.finish(false)
-	}
-	c.watch.Arm(0)
-	c.up.Watch.Arm(0)
-	c.tunnel.Store(c.newTunnel())
-	c.watch.Wait(c.now())
-	c.up, c.serving = nil, false
+	c.openTunnel(switched)
 	return false
+}
+
+// openTunnel passes the endpoint's 101 on and makes the connection a tunnel: it serves no
+// more requests.
+func (c *conn) openTunnel(a *core.Attempt) {
+	c.keep = false
+	up := c.Switch(a)
+	if up == nil {
+		return
+	}
+	c.tunnel.Store(c.newTunnel(up))
+	c.watch.Wait(c.now())
 }
 
 // newTunnel takes over the connection to the endpoint, the exchange, and what the client
 // has sent behind its request.
-func (c *conn) newTunnel() *tunnel {
-	_, _ = c.br.Discard(c.body.buffered)
+func (c *conn) newTunnel(up *upstream.Conn) *tunnel {
+	_, _ = c.br.Discard(c.Body.Buffered)
 	behind, _ := c.br.Peek(c.br.Buffered())
 	t := &tunnel{
-		conn: c, up: c.up, core: c.server.tunnels.Open(&c.x),
+		conn: c, up: up, core: c.server.tunnels.Open(&c.X),
 		client: side{reader: c.nc, writer: c.nc, tcp: c.nc, raw: c.raw, gone: core.ClientGone},
 	}
-	t.endpoint = endpointSide(c.up)
+	t.endpoint = endpointSide(up)
 	t.sends = flow{tunnel: t, src: &t.client, dst: &t.endpoint, early: bytes.Clone(behind)}
 	t.gets = flow{tunnel: t, src: &t.endpoint, dst: &t.client}
 	t.alive()

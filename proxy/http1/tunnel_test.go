@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"usher/proxy/core"
 	"usher/proxy/wire"
 )
@@ -50,23 +48,4 @@ func TestEndSoon(t *testing.T) {
 	if by := tn.over.Load(); by < before+int64(tunnelGrace) || by > tn.conn.now()+int64(tunnelGrace) {
 		t.Errorf("it ends by %d, begun between %d and %d", by, before, tn.conn.now())
 	}
-}
-
-// A 101 is to the protocol that was asked for and to no other.
-func FuzzAgreed(f *testing.F) {
-	for _, s := range []string{"websocket", "WebSocket", " websocket,", "websocket, h2c", "", "h2c", "websocke\x14"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		c := &conn{work: &work{upgrade: []byte("websocket")}}
-		c.resp.Set(fasthttp.HeaderUpgrade, value)
-		tokens, same := 0, false
-		wire.Tokens([]byte(value), func(b []byte) {
-			tokens++
-			same = wire.EqualFold(b, "websocket")
-		})
-		if got, want := c.agreed(), tokens == 1 && same; got != want {
-			t.Errorf("%q: got %t, want %t", value, got, want)
-		}
-	})
 }

@@ -50,7 +50,7 @@ func (c *conn) serveTurn(callback func(fd uintptr) bool) bool {
 	if t.leave {
 		t.leave = false
 		t.end = !c.handle(t.refused)
-		c.head.Reset()
+		c.Head.Reset()
 	}
 	if t.linger {
 		c.linger()
@@ -83,25 +83,6 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := wire.RawRead(t.fd, p)
 	t.ready = n == len(p)
 	return n, err
-}
-
-// write writes b to the client.
-func (c *conn) write(b []byte) error {
-	if c.turn.within {
-		send := wire.RawWrite
-		if c.last {
-			send = wire.RawWriteLast
-		}
-		n, err := send(c.turn.fd, b)
-		if err != nil && !again(err) {
-			return err
-		}
-		if b = b[n:]; len(b) == 0 {
-			return nil
-		}
-	}
-	_, err := c.nc.Write(b)
-	return err
 }
 
 // onReadable is the callback: it serves the requests at hand. It returns false to
@@ -138,12 +119,12 @@ func (c *conn) serveReady() (leave bool) {
 			return true
 		}
 		t.refused = err
-		if err == nil && (!c.wholeBody() || c.head.Has(wire.HasUpgrade)) {
+		if err == nil && (!c.wholeBody() || c.Head.Has(wire.HasUpgrade)) {
 			t.leave = true
 			return true
 		}
 		goes := c.handle(err)
-		c.head.Reset()
+		c.Head.Reset()
 		if !goes {
 			t.end = true
 			return true
@@ -163,8 +144,8 @@ func (c *conn) lookOnce() {
 
 // wholeBody says whether the request's body, if it has one, is in the buffer.
 func (c *conn) wholeBody() bool {
-	n := c.head.ContentLength
-	return !c.head.Chunked && n <= int64(c.br.Buffered()-c.head.Len)
+	n := c.Head.ContentLength
+	return !c.Head.Chunked && n <= int64(c.br.Buffered()-c.Head.Len)
 }
 
 // mayWait sets the deadline of the wait that follows. Between requests the
@@ -178,7 +159,7 @@ func (c *conn) mayWait() (leave bool) {
 		}
 		return false
 	}
-	now := c.ended
+	now := c.Ended
 	if now == 0 { // it waits for its first request
 		now = c.now()
 	}

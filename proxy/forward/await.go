@@ -1,4 +1,4 @@
-package http1
+package forward
 
 import (
 	"cmp"
@@ -14,7 +14,7 @@ import (
 // connection is cut in.
 type waiter struct {
 	watch   wire.Watch
-	client  *conn
+	trip    *Trip
 	pending *upstream.Pending
 }
 
@@ -23,15 +23,15 @@ func (w *waiter) Expire() { w.pending.Cancel() }
 
 // Probe implements wire.Prober.
 func (w *waiter) Probe() {
-	if wire.Ended(w.client.raw) {
-		w.client.gone.Store(true)
+	if w.trip.client.Left() {
+		w.trip.hold.gone.Store(true)
 		w.pending.Cancel()
 	}
 }
 
 // await waits for a connection to an endpoint whose connections are all in use.
-func (c *conn) await(a *core.Attempt) (*upstream.Conn, *upstream.Error) {
-	now := c.now()
+func (t *Trip) await(a *core.Attempt) (*upstream.Conn, *upstream.Error) {
+	now := t.now()
 	limit := cmp.Or(a.Policy.PendingTimeout, a.Policy.ConnectTimeout)
 	if a.Deadline > 0 {
 		limit = min(limit, time.Duration(a.Deadline-now))
@@ -40,13 +40,13 @@ func (c *conn) await(a *core.Attempt) (*upstream.Conn, *upstream.Error) {
 	if err != nil {
 		return nil, err
 	}
-	c.watch.Arm(0) // what the client sends next is not waited for now
-	w := &waiter{client: c, pending: pending}
-	c.server.sweeper.Add(&w.watch, w)
-	defer c.server.sweeper.Remove(&w.watch)
+	t.watch.Arm(0) // what the client sends next is not waited for now
+	w := &waiter{trip: t, pending: pending}
+	t.forwarder.Core.Sweeper.Add(&w.watch, w)
+	defer t.forwarder.Core.Sweeper.Remove(&w.watch)
 	w.watch.Wait(now)
 	up, err := pending.Wait(limit, a.Policy.ConnectTimeout)
-	if err != nil && a.Deadline > 0 && c.now() >= a.Deadline {
+	if err != nil && a.Deadline > 0 && t.now() >= a.Deadline {
 		err.Kind = upstream.Total
 	}
 	return up, err

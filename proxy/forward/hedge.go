@@ -1,4 +1,4 @@
-package http1
+package forward
 
 import (
 	"errors"
@@ -19,8 +19,8 @@ import (
 // nothing but wait, and within mu the second one may use what is its. Once over is set
 // it may not: it closes its own connection to the endpoint and ends.
 type hedge struct {
-	client *conn
-	first  *upstream.Conn
+	trip  *Trip
+	first *upstream.Conn
 	// began is when the first try did, until when both are over; 0: no bound.
 	began, until int64
 	// connected is closed when up is known, done in the end.
@@ -38,40 +38,40 @@ type hedge struct {
 
 // hedged says whether the request may be sent a second time when it has waited. It costs
 // those without hedging a comparison.
-func (c *conn) hedged(a *core.Attempt) bool {
-	return a.Policy.Hedge.Delay > 0 && len(c.upgrade) == 0 && c.x.Repeatable()
+func (t *Trip) hedged(a *core.Attempt) bool {
+	return a.Policy.Hedge.Delay > 0 && len(t.Upgrade) == 0 && t.X.Repeatable()
 }
 
-// race waits for the response to what c.up has been given to send, and after the delay
-// for that of a second try too. c.up is the connection of the one that began first.
-func (c *conn) race(a *core.Attempt, began int64) error {
+// race waits for the response to what t.up has been given to send, and after the delay
+// for that of a second try too. t.up is the connection of the one that began first.
+func (t *Trip) race(a *core.Attempt, began int64) error {
 	h := &hedge{
-		client: c, first: c.up, began: began, until: c.until(began, a.Timeout),
+		trip: t, first: t.up, began: began, until: t.Until(began, a.Timeout),
 		connected: make(chan struct{}), done: make(chan struct{}),
 	}
-	c.server.hedges.Add(1)
+	t.forwarder.hedges.Add(1)
 	timer := time.AfterFunc(a.Policy.Hedge.Delay, h.run)
-	_, err := c.up.Reader.Peek(1)
+	_, err := t.up.Reader.Peek(1)
 	if timer.Stop() {
-		c.server.hedges.Done()
+		t.forwarder.hedges.Done()
 	} else {
 		err = h.settle(err)
 	}
 	if err != nil {
 		return err
 	}
-	return c.readResponse(c.up)
+	return t.readResponse(t.up)
 }
 
 // settle decides between the two, for the goroutine of the connection; err is what has
 // come of the first try.
 func (h *hedge) settle(err error) error {
-	c := h.client
+	t := h.trip
 	h.mu.Lock()
 	pending := h.begun && !h.won
-	if pending && err != nil && !c.gone.Load() && !errors.Is(err, upstream.ErrStale) {
+	if pending && err != nil && !t.hold.gone.Load() && !errors.Is(err, upstream.ErrStale) {
 		h.mu.Unlock()
-		return h.await(c.upstreamError(c.up, err))
+		return h.await(t.upstreamError(t.up, err))
 	}
 	won := h.won
 	if !won {
@@ -95,12 +95,12 @@ func (h *hedge) end() {
 // await waits for the second try when the first has failed. The client is watched again
 // once there is a connection.
 func (h *hedge) await(failed *upstream.Error) error {
-	c := h.client
+	t := h.trip
 	<-h.connected // for as long as a connection may take
-	c.drop()
+	t.drop()
 	h.mu.Lock()
 	up := h.up
-	if c.gone.Load() {
+	if t.hold.gone.Load() {
 		h.end()
 		up = nil
 	}
@@ -108,12 +108,12 @@ func (h *hedge) await(failed *upstream.Error) error {
 	if up == nil {
 		return failed
 	}
-	c.hold(up, c.now())
+	t.take(up, t.now())
 	<-h.done // Probe and the deadline end this
 	if h.won {
 		return h.adopt()
 	}
-	c.drop()
+	t.drop()
 	return failed
 }
 
@@ -123,22 +123,22 @@ var errLeft = errors.New("the client has left")
 // adopt makes the second try the one that goes on, and closes the connection of the
 // first.
 func (h *hedge) adopt() error {
-	c := h.client
+	t := h.trip
 	<-h.done // it has nothing left to do
-	c.drop()
-	c.up.Close()
-	c.up = h.up
-	c.server.core.Overtaken(&c.x, &h.try, h.began)
-	if c.gone.Load() {
+	t.drop()
+	t.up.Close()
+	t.up = h.up
+	t.forwarder.Core.Overtaken(&t.X, &h.try, h.began)
+	if t.hold.gone.Load() {
 		return errLeft
 	}
-	c.hold(c.up, c.now())
+	t.take(t.up, t.now())
 	return nil
 }
 
 // run makes the second try. It is called when the delay is over.
 func (h *hedge) run() {
-	defer h.client.server.hedges.Done()
+	defer h.trip.forwarder.hedges.Done()
 	defer close(h.done)
 	defer h.recover()
 	up := h.connect()
@@ -154,7 +154,7 @@ func (h *hedge) run() {
 // recover keeps a fault in the second try from ending the process.
 func (h *hedge) recover() {
 	if v := recover(); v != nil {
-		h.client.server.log.Error("panic while hedging a request", "panic", v, "stack", string(debug.Stack()))
+		h.trip.forwarder.Log.Error("panic while hedging a request", "panic", v, "stack", string(debug.Stack()))
 	}
 }
 
@@ -195,10 +195,10 @@ func (h *hedge) prepare() bool {
 	if h.over {
 		return false
 	}
-	c := h.client
-	h.try, h.begun = c.server.core.Hedge(&c.x)
+	t := h.trip
+	h.try, h.begun = t.forwarder.Core.Hedge(&t.X)
 	if h.begun {
-		h.out = c.appendRequest(nil, &h.try.Attempt)
+		h.out = t.appendRequest(nil, &h.try.Attempt)
 	}
 	return h.begun
 }

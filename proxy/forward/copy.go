@@ -1,4 +1,4 @@
-package http1
+package forward
 
 import (
 	"io"
@@ -19,22 +19,22 @@ var copyBuffers = sync.Pool{New: func() any {
 }}
 
 // copyResponse relays n bytes in large pieces. It is for who cannot spliceResponse.
-func (c *conn) copyResponse(a *core.Attempt, n int64) core.Reason {
+func (t *Trip) copyResponse(a *core.Attempt, n int64) core.Reason {
 	buf, _ := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for n > 0 {
-		begin := c.now()
-		c.awaitEndpoint(a, begin)
-		m, err := c.up.Fill((*buf)[:min(n, copyBuffer)])
-		now := c.now()
-		c.x.Upstream += now - begin
+		begin := t.now()
+		t.awaitEndpoint(a, begin)
+		m, err := t.up.Fill((*buf)[:min(n, copyBuffer)])
+		now := t.now()
+		t.X.Upstream += now - begin
 		if m == 0 && err != nil {
-			return c.cutReason()
+			return t.cutReason()
 		}
 		n -= int64(m)
-		c.x.Sent += uint64(m)
-		c.watch.Arm(c.until(now, a.Policy.IdleTimeout))
-		if c.write((*buf)[:m]) != nil {
+		t.X.Sent += uint64(m)
+		t.watch.Arm(t.Until(now, a.Policy.IdleTimeout))
+		if t.client.Write((*buf)[:m], n == 0) != nil {
 			return core.ClientGone
 		}
 	}
@@ -43,24 +43,24 @@ func (c *conn) copyResponse(a *core.Attempt, n int64) core.Reason {
 
 // copyBody sends the rest of a request's body in large pieces. It is for who cannot
 // spliceBody.
-func (c *conn) copyBody(up *upstream.Conn, left int64, idle time.Duration) error {
+func (t *Trip) copyBody(up *upstream.Conn, left int64, idle time.Duration) error {
 	buf, _ := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for left > 0 {
-		c.armPump(c.until(c.now(), idle))
-		n, err := c.nc.Read((*buf)[:min(left, copyBuffer)])
+		t.armPump(t.Until(t.now(), idle))
+		n, err := t.client.ReadBody((*buf)[:min(left, copyBuffer)])
 		if n == 0 {
 			if err == nil {
 				err = io.ErrNoProgress
 			}
 			return &clientError{err}
 		}
-		c.pump.last.Store(int64(n) == left)
-		if err := c.sendUp(up, (*buf)[:n], idle); err != nil {
+		t.pump.last.Store(int64(n) == left)
+		if err := t.sendUp(up, (*buf)[:n], idle); err != nil {
 			return err
 		}
 		left -= int64(n)
-		c.pump.sent.Add(uint64(n))
+		t.pump.sent.Add(uint64(n))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package http1
+package forward
 
 import (
 	"testing"
@@ -12,22 +12,22 @@ import (
 // for the next one that is read with the same buffers.
 func TestMalformedHead(t *testing.T) {
 	t.Parallel()
-	w := &work{}
-	w.req.DisableSpecialHeader()
-	c := &conn{listener: &core.Listener{}, work: w}
+	trip := &Trip{}
+	trip.Init()
+	trip.X.Listener = &core.Listener{}
 	read := func(head string) *fasthttp.RequestHeader {
-		c.wrote = []byte(head)
-		c.head.Reset()
-		_ = c.head.ScanRequest(c.wrote) // what it does not take is what is wanted here
-		c.x.Host = c.head.Host.Of(c.wrote)
-		return c.ParseHead()
+		trip.Wrote = []byte(head)
+		trip.Head.Reset()
+		_ = trip.Head.ScanRequest(trip.Wrote) // what it does not take is what is wanted here
+		trip.X.Host = trip.Head.Host.Of(trip.Wrote)
+		return trip.ParseHead()
 	}
-	if read("GET nothing"); c.malformed == nil {
+	if read("GET nothing"); trip.Malformed == nil {
 		t.Error("it is taken")
 	}
 	const plain = "POST / HTTP/1.1\r\nX-A: 1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
 	got := read(plain).AppendBytes(nil)
-	if c.malformed != nil || string(got) != plain {
-		t.Errorf("got %q (%v), want %q", got, c.malformed, plain)
+	if trip.Malformed != nil || string(got) != plain {
+		t.Errorf("got %q (%v), want %q", got, trip.Malformed, plain)
 	}
 }

@@ -1,4 +1,4 @@
-package http1
+package forward
 
 import (
 	"errors"
@@ -57,29 +57,29 @@ var chunkBuffers = sync.Pool{New: func() any {
 }}
 
 // startPump begins to send the body.
-func (c *conn) startPump(a *core.Attempt) {
-	p := &c.pump
+func (t *Trip) startPump(a *core.Attempt) {
+	p := &t.pump
 	p.started, p.armed = true, 0
 	p.headSeen.Store(false)
 	p.stopped.Store(false)
 	p.last.Store(false)
 	p.failed.Store(false)
 	p.sent.Store(0)
-	c.up.Watch.Arm(c.deadline)
-	up := c.up
+	t.up.Watch.Arm(t.Deadline)
+	up := t.up
 	go func() {
-		err := c.sendSafely(up, a)
+		err := t.sendSafely(up, a)
 		p.failed.Store(err != nil)
 		var ce *clientError
 		switch {
 		case errors.As(err, &ce), errors.Is(err, errPanic):
 			up.Abort()
 		case err == nil && !p.headSeen.Load():
-			c.watch.Disarm(p.armed) // unless the response has set another one
-			up.Watch.Arm(c.until(c.now(), a.Policy.Timeout))
-			c.asked.Store(true)
+			t.watch.Disarm(p.armed) // unless the response has set another one
+			up.Watch.Arm(t.Until(t.now(), a.Policy.Timeout))
+			t.hold.asked.Store(true)
 			if p.headSeen.Load() {
-				c.asked.Store(false) // it came meanwhile
+				t.hold.asked.Store(false) // it came meanwhile
 			}
 		}
 		p.done <- err
@@ -88,37 +88,37 @@ func (c *conn) startPump(a *core.Attempt) {
 
 // stopPump waits for the pump, ending it if it has not ended by itself. It returns
 // what was wrong with the body on the client's side.
-func (c *conn) stopPump() error {
-	err, ended := c.awaitPump()
+func (t *Trip) stopPump() error {
+	err, ended := t.awaitPump()
 	if !ended {
-		c.pump.stopped.Store(true)
-		_ = c.nc.SetReadDeadline(past)
-		c.up.Abort()
-		err = <-c.pump.done
+		t.pump.stopped.Store(true)
+		t.client.StopBody()
+		t.up.Abort()
+		err = <-t.pump.done
 	}
-	c.pump.started = false
-	c.x.Received = c.pump.sent.Load()
-	c.body.taken = err == nil && ended // a client whose reads were ended has no next request
+	t.pump.started = false
+	t.X.Received = t.pump.sent.Load()
+	t.Body.Taken = err == nil && ended // a client whose reads were ended has no next request
 	var ce *clientError
-	if errors.As(err, &ce) && !c.pump.stopped.Load() {
+	if errors.As(err, &ce) && !t.pump.stopped.Load() {
 		return ce
 	}
 	return nil
 }
 
 // awaitPump gives the pump a moment to end.
-func (c *conn) awaitPump() (err error, ended bool) { //nolint:revive // the error is a result, not this call's
+func (t *Trip) awaitPump() (err error, ended bool) { //nolint:revive // the error is a result, not this call's
 	select {
-	case err = <-c.pump.done:
+	case err = <-t.pump.done:
 		return err, true
 	default:
 	}
-	t := time.NewTimer(pumpGrace)
-	defer t.Stop()
+	grace := time.NewTimer(pumpGrace)
+	defer grace.Stop()
 	select {
-	case err = <-c.pump.done:
+	case err = <-t.pump.done:
 		return err, true
-	case <-t.C:
+	case <-grace.C:
 		return nil, false
 	}
 }
@@ -127,97 +127,100 @@ func (c *conn) awaitPump() (err error, ended bool) { //nolint:revive // the erro
 var errPanic = errors.New("panic")
 
 // sendSafely is sendBody, with a fault in it kept from ending the process.
-func (c *conn) sendSafely(up *upstream.Conn, a *core.Attempt) (err error) {
+func (t *Trip) sendSafely(up *upstream.Conn, a *core.Attempt) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.server.log.Error("panic while sending a body", "panic", v, "stack", string(debug.Stack()))
+			t.forwarder.Log.Error("panic while sending a body", "panic", v, "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
-	return c.sendBody(up, a)
+	return t.sendBody(up, a)
 }
 
 // sendBody copies the body to the endpoint.
-func (c *conn) sendBody(up *upstream.Conn, a *core.Attempt) error {
+func (t *Trip) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	idle := a.Policy.IdleTimeout
-	if c.head.Chunked {
-		return c.sendChunks(up, idle)
+	if t.Head.Chunked {
+		return t.sendChunks(up, idle)
 	}
-	left := c.head.ContentLength
+	left := t.Head.ContentLength
 	for left > 0 {
-		if c.br.Buffered() == 0 && left >= spliceMin {
-			if _, plain, ok := up.Plain(); ok {
-				return c.spliceBody(up, plain, left, idle)
+		if left >= spliceMin {
+			if raw, ok := t.client.BulkBody(); ok {
+				return t.bulkBody(up, raw, left, idle)
 			}
-			return c.copyBody(up, left, idle)
 		}
-		b, err := c.peekBody(left, idle)
+		b, err := t.peekBody(left, idle)
 		if err != nil {
 			return &clientError{err}
 		}
-		c.pump.last.Store(int64(len(b)) == left)
-		if err := c.sendUp(up, b, idle); err != nil {
+		t.pump.last.Store(int64(len(b)) == left)
+		if err := t.sendUp(up, b, idle); err != nil {
 			return err
 		}
-		_, _ = c.br.Discard(len(b))
+		t.client.TookBody(len(b))
 		left -= int64(len(b))
-		c.pump.sent.Add(uint64(len(b)))
+		t.pump.sent.Add(uint64(len(b)))
 	}
 	return nil
 }
 
 // armPump sets the deadline of the client's next bytes.
-func (c *conn) armPump(at int64) {
-	c.pump.armed = at
-	c.watch.Arm(at)
+func (t *Trip) armPump(at int64) {
+	t.pump.armed = at
+	t.watch.Arm(at)
 }
 
 // peekBody returns what is at hand of the body, waiting for a byte.
-func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
-	if c.br.Buffered() == 0 {
-		c.armPump(c.until(c.now(), idle))
-		if _, err := c.br.Peek(1); err != nil {
-			return nil, err
-		}
+func (t *Trip) peekBody(most int64, idle time.Duration) ([]byte, error) {
+	t.armPump(t.Until(t.now(), idle))
+	return t.client.PeekBody(most)
+}
+
+// bulkBody sends the rest of a body of which nothing is at hand: within the kernel where
+// raw, which is not nil then, and the endpoint's connection can do that.
+func (t *Trip) bulkBody(up *upstream.Conn, raw syscall.RawConn, left int64, idle time.Duration) error {
+	if _, plain, ok := up.Plain(); ok && raw != nil {
+		return t.spliceBody(up, raw, plain, left, idle)
 	}
-	return c.br.Peek(int(min(left, int64(c.br.Buffered()))))
+	return t.copyBody(up, left, idle)
 }
 
 // sendUp writes b to the endpoint. However long that takes, it is not the client's doing.
-func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
-	c.watch.Disarm(c.pump.armed)
-	first := !c.pump.headSeen.Load()
+func (t *Trip) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	t.watch.Disarm(t.pump.armed)
+	first := !t.pump.headSeen.Load()
 	if first {
-		up.Watch.Arm(c.until(c.now(), idle))
+		up.Watch.Arm(t.Until(t.now(), idle))
 	}
 	_, err := up.Write(b)
-	if first && !c.pump.headSeen.Load() {
-		up.Watch.Arm(c.deadline) // the client's next bytes are not the endpoint's to wait for
+	if first && !t.pump.headSeen.Load() {
+		up.Watch.Arm(t.Deadline) // the client's next bytes are not the endpoint's to wait for
 	}
 	return err
 }
 
 // spliceBody moves the rest of the body within the kernel to the endpoint's plain
 // connection.
-func (c *conn) spliceBody(up *upstream.Conn, plain syscall.RawConn, left int64, idle time.Duration) error {
+func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left int64, idle time.Duration) error {
 	p := wire.TakePipe()
 	if p == nil {
-		return c.copyBody(up, left, idle)
+		return t.copyBody(up, left, idle)
 	}
 	defer p.Release()
 	for left > 0 {
-		c.armPump(c.until(c.now(), idle))
-		n, err := p.Fill(c.raw, int(min(left, wire.PipeSize)))
+		t.armPump(t.Until(t.now(), idle))
+		n, err := p.Fill(raw, int(min(left, wire.PipeSize)))
 		if n == 0 && err == nil {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return &clientError{err}
 		}
-		c.pump.last.Store(int64(n) == left)
+		t.pump.last.Store(int64(n) == left)
 		left -= int64(n)
 		for p.Held() > 0 {
-			if err := c.drainUp(up, p, plain, idle); err != nil {
+			if err := t.drainUp(up, p, plain, idle); err != nil {
 				return err
 			}
 		}
@@ -226,44 +229,43 @@ func (c *conn) spliceBody(up *upstream.Conn, plain syscall.RawConn, left int64, 
 }
 
 // drainUp gives the endpoint some of what the pipe holds, as sendUp gives it bytes.
-func (c *conn) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
-	c.watch.Disarm(c.pump.armed)
-	first := !c.pump.headSeen.Load()
+func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
+	t.watch.Disarm(t.pump.armed)
+	first := !t.pump.headSeen.Load()
 	if first {
-		up.Watch.Arm(c.until(c.now(), idle))
+		up.Watch.Arm(t.Until(t.now(), idle))
 	}
 	n, err := p.Drain(plain)
-	if first && !c.pump.headSeen.Load() {
-		up.Watch.Arm(c.deadline)
+	if first && !t.pump.headSeen.Load() {
+		up.Watch.Arm(t.Deadline)
 	}
-	c.pump.sent.Add(uint64(n))
+	t.pump.sent.Add(uint64(n))
 	return err
 }
 
 // sendChunks decodes the body's chunks and sends them framed anew; trailers are
 // dropped.
-func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
+func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 	buf, _ := chunkBuffers.Get().(*[]byte)
 	defer chunkBuffers.Put(buf)
-	limit := uint64(c.listener.MaxBodySize)
+	limit := uint64(t.X.Listener.MaxBodySize)
 	for {
-		c.armPump(c.until(c.now(), idle))
-		b, err := c.chunks.Next()
+		b, err := t.peekBody(readBuffer, idle)
 		if errors.Is(err, io.EOF) {
-			c.pump.last.Store(true)
-			return c.sendUp(up, []byte("0\r\n\r\n"), idle)
+			t.pump.last.Store(true)
+			return t.sendUp(up, []byte("0\r\n\r\n"), idle)
 		}
 		if err != nil {
 			return &clientError{err}
 		}
-		if limit > 0 && c.pump.sent.Load()+uint64(len(b)) > limit {
+		if limit > 0 && t.pump.sent.Load()+uint64(len(b)) > limit {
 			return &clientError{errTooLarge}
 		}
 		*buf = append(append(wire.AppendChunkHeader((*buf)[:0], len(b)), b...), "\r\n"...)
-		if err := c.sendUp(up, *buf, idle); err != nil {
+		if err := t.sendUp(up, *buf, idle); err != nil {
 			return err
 		}
-		c.pump.sent.Add(uint64(len(b)))
-		c.chunks.Advance(len(b))
+		t.pump.sent.Add(uint64(len(b)))
+		t.client.TookBody(len(b))
 	}
 }
