@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -240,27 +242,29 @@ func TestConformEventStream(t *testing.T) {
 }
 
 func TestConformMaxBodySize(t *testing.T) {
-	var ran atomic.Int32
+	var ran sync.Map // by path, which each transport has its own of
 	origin := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
-			ran.Add(1)
+			n, _ := ran.LoadOrStore(r.URL.Path, new(atomic.Int32))
+			n.(*atomic.Int32).Add(1)
 		}
 	})
 	o := proxytest.Options{Listeners: []config.Listener{{MaxBodySize: 1000}}, Services: proxytest.Origins(origin)}
 	conform(t, o, func(t *testing.T, f *fixture) {
-		ran.Store(0)
+		path := "/" + url.PathEscape(t.Name())
 		for _, known := range []bool{true, false} {
 			for n, status := range map[int]int{1000: 200, 1001: 413} {
 				var body io.Reader = bytes.NewReader(pattern(n))
 				if !known {
 					body = onlyReader{body}
 				}
-				if r := f.do(f.request(http.MethodPost, "/", body)); r.StatusCode != status {
+				if r := f.do(f.request(http.MethodPost, path, body)); r.StatusCode != status {
 					t.Errorf("%d bytes, known %v: got %d, want %d", n, known, r.StatusCode, status)
 				}
 			}
 		}
-		if n := ran.Load(); n != 2 {
+		n, _ := ran.LoadOrStore("/"+t.Name(), new(atomic.Int32))
+		if n := n.(*atomic.Int32).Load(); n != 2 {
 			t.Errorf("the origin saw %d whole bodies, want 2", n)
 		}
 	})

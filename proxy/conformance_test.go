@@ -35,6 +35,15 @@ var transports = []transport{{
 	client: func(*testing.T) closableTripper {
 		return &http.Transport{DisableCompression: true, ExpectContinueTimeout: proxytest.Patience}
 	},
+}, {
+	name: "http1 over TLS", scheme: "https",
+	listener: func(c *config.Listener) { c.Protocol = "https" },
+	client: func(t *testing.T) closableTripper {
+		return &http.Transport{
+			DisableCompression: true, ExpectContinueTimeout: proxytest.Patience,
+			TLSClientConfig: proxytest.ClientTLS(t, "http/1.1"),
+		}
+	},
 }}
 
 // fixture is an usher with what speaks to it.

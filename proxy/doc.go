@@ -6,6 +6,8 @@
 // Invariant: Publish stores one pointer. A request loads it once and sees one
 // table from its start to its end.
 //
+// An https listener's connections pass an entry first, which makes the handshake.
+//
 // Goroutines: one accepts for each listener, one enforces deadlines, one closes
 // idle upstream connections, and one serves each client connection. Close waits
 // for all of them.

@@ -85,7 +85,11 @@ func (p *Proxy) newServer(c config.Listener, l *listener) server {
 	if l.gate == nil {
 		l.gate = core.NewGate(p.limits)
 	}
-	s := http1.NewServer(p.core, core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate), p.log)
+	cl := core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate)
+	var s server = http1.NewServer(p.core, cl, p.log)
+	if c.Protocol == "https" {
+		s = p.newEntry(cl)
+	}
 	if p.draining {
 		s.Drain()
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"maps"
@@ -25,6 +26,8 @@ type Proxy struct {
 	metrics *metrics.Downstream
 	limits  *core.Limits
 	log     *slog.Logger
+	// certificates are those of https listeners.
+	certificates Certificates
 
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -60,6 +63,16 @@ func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *
 	p.tending.Go(func() { p.trim(ctx) })
 	return p
 }
+
+// Certificates are how the clients of https listeners are met.
+type Certificates interface {
+	// Config returns the TLS of the listener of that name, for the next connection. It is
+	// called for each.
+	Config(listener string) *tls.Config
+}
+
+// Secure has https listeners use c. It comes before the first Listen.
+func (p *Proxy) Secure(c Certificates) { p.certificates = c }
 
 // Publish puts t, built from the table in use, in force for the requests that begin
 // from now on. healthcheck must have adopted it. One goroutine calls it.

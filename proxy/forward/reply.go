@@ -102,7 +102,8 @@ func (t *Trip) AnswerOptions() (whole bool) {
 // writeOwn completes an answer of usher's own and writes it.
 func (t *Trip) writeOwn(body []byte, reason core.Reason) error {
 	to := t.client.Frame(ByLength, reason)
-	out := append(t.Out, "Date: "...)
+	out := t.Out
+	out = append(out, "Date: "...)
 	out = fasthttp.AppendHTTPDate(out, time.Now())
 	if t.Sent != fasthttp.StatusNoContent && t.Sent != fasthttp.StatusNotModified {
 		out = append(out, "\r\nContent-Length: "...)

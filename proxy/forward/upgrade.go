@@ -33,8 +33,8 @@ func (t *Trip) agreed() bool {
 func (t *Trip) Switch(a *core.Attempt) *upstream.Conn {
 	t.tellAnswered()
 	t.Sent = fasthttp.StatusSwitchingProtocols
-	out := t.AppendUpgrade(t.appendHead(t.Out[:0], ByClose))
-	t.Out = append(out, "\r\n"...)
+	t.Out = t.AppendUpgrade(t.appendHead(t.Out[:0], ByClose))
+	t.Out = append(t.Out, "\r\n"...)
 	// What the endpoint has sent along goes out first, in one write with the head.
 	early, _ := t.up.Reader.Peek(t.up.Reader.Buffered())
 	t.Out = append(t.Out, early...)

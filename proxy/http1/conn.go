@@ -37,12 +37,14 @@ type conn struct {
 	listener *core.Listener
 	nc       *net.TCPConn
 	raw      syscall.RawConn
+	// secure is TLS over nc; nil: plain.
+	secure *wire.Secure
 	// early is what was read before the connection came here.
-	early []byte
-	watch wire.Watch
-	state atomic.Int32
-	shard metrics.Shard
-	peer  core.Peer
+	early   []byte
+	watch   wire.Watch
+	state   atomic.Int32
+	shard   metrics.Shard
+	arrival *core.Arrival
 	// hold is what may be done to its request while that waits for the endpoint.
 	hold forward.Hold
 	// bed is where it sleeps while it is parked; slept says that it has before.
@@ -104,7 +106,12 @@ func (c *conn) Probe() {
 }
 
 // Left implements forward.Client.
-func (c *conn) Left() bool { return wire.Ended(c.raw) }
+func (c *conn) Left() bool {
+	if c.secure != nil {
+		return wire.HungUp(c.raw)
+	}
+	return wire.Ended(c.raw)
+}
 
 // closeIdle closes the connection if it waits for a request. One that has come
 // already, though nobody has read it yet, is served.
@@ -163,6 +170,9 @@ func (c *conn) release() {
 }
 
 func (c *conn) close() {
+	if c.secure != nil {
+		c.secure.Goodbye()
+	}
 	_ = c.nc.Close() // nothing is left to lose
 	c.server.remove(c)
 }
@@ -173,7 +183,7 @@ func (c *conn) recover() {
 	if v == nil {
 		return
 	}
-	c.turn.within = false
+	c.leaveTurn()
 	if c.work == nil {
 		c.server.log.Error("panic on an idle connection", "panic", v, "stack", string(debug.Stack()))
 		return
@@ -220,7 +230,7 @@ func (c *conn) fail(reason core.Reason, why string) bool { return c.finish(c.Fai
 func (c *conn) begin() {
 	c.timed, c.turn.blank = false, 0
 	c.Begin(&c.server.forwarder, c, &c.hold, &c.watch)
-	c.X.Peer, c.X.Shard = &c.peer, c.shard
+	c.X.Peer, c.X.Shard = &c.arrival.Peer, c.shard
 	c.keep, c.last = false, false
 }
 

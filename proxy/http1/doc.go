@@ -2,11 +2,12 @@
 // over fasthttp's header codec.
 //
 // A connection has one goroutine while it is busy, and for a while after. It reads a
-// request's head through the strict scanner of package wire, hands it to the core, and
-// carries out what the core decides: it sends the request to an endpoint, relays the
-// response, or answers itself. A request body that is chunked or does not fit the read
-// buffer is sent by a second goroutine, so that an endpoint may answer before it has read
-// all; it ends before the request does.
+// request's head through the strict scanner of package wire, and has package forward carry
+// the request out, whose Client it is. A request body that is chunked or does not fit the
+// read buffer is sent by a second goroutine, so that an endpoint may answer before it has
+// read all; it ends before the request does.
+//
+// Over TLS the loop is the same: records are read and written where bytes would be.
 //
 // A connection that is idle holds no buffer, and one that has been for a second is
 // parked: it has no goroutine either, and a wire.Poller waits for it. One whose endpoint

@@ -27,11 +27,11 @@ func (c *conn) Frame(from forward.Framing, reason core.Reason) (to forward.Frami
 		}
 	}
 	c.keep = c.keep && !c.server.draining.Load()
-	switch {
-	case reason == core.None:
+	switch reason {
+	case core.None:
 		c.keep = c.keep && (!c.Body.Streamed || c.BodyGone())
 		return to
-	case reason == core.Answered || reason == core.Overloaded:
+	case core.Answered, core.Overloaded:
 		c.takeAtHand()
 		c.keep = c.keep && c.Body.Taken
 	default:
@@ -102,6 +102,9 @@ func (c *conn) Write(b []byte, end bool) error {
 // write writes b to the client. The last bytes of a connection that closes without
 // lingering leave with its end.
 func (c *conn) write(b []byte) error {
+	if c.secure != nil {
+		return c.secure.Send(b, c.last)
+	}
 	if c.turn.within && len(b) > 0 {
 		send := wire.RawWrite
 		if c.last {
@@ -143,9 +146,17 @@ func (c *conn) finish(whole bool) bool {
 	return false
 }
 
+// closeWrite ends what is sent.
+func (c *conn) closeWrite() error {
+	if c.secure != nil {
+		return c.secure.CloseWrite()
+	}
+	return c.nc.CloseWrite()
+}
+
 // linger takes what the client still sends, for a while, after the answer.
 func (c *conn) linger() {
-	if c.nc.CloseWrite() != nil {
+	if c.closeWrite() != nil {
 		return
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))

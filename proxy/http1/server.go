@@ -44,24 +44,36 @@ func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	}
 }
 
-// Serve takes over a connection and serves it in a goroutine of its own. A
-// connection beyond one of the limits is closed at once: there is nothing to say that
-// would not cost more than it helps.
+// Serve takes over a connection and serves it in a goroutine of its own.
 func (s *Server) Serve(client *wire.Client) {
-	c := &conn{
-		server: s, nc: client.TCP, raw: client.Raw, early: client.Early, listener: s.listener,
-		shard: metrics.Shard(s.shard.Add(1)), peer: s.listener.NewPeer(client.Remote, client.Local),
+	if a := s.listener.Admit(client); a != nil {
+		if c := s.take(a); c != nil {
+			go c.serve()
+		}
 	}
-	if s.listener.Enter(&c.peer) != core.Admitted {
-		_ = c.nc.Close()
-		return
+}
+
+// Take makes a connection that was admitted one of the server's, and returns what serves
+// it until it ends or needs no goroutine; nil: it is closed, for no more are taken.
+func (s *Server) Take(a *core.Arrival) (serve func()) {
+	if c := s.take(a); c != nil {
+		return c.serve
+	}
+	return nil
+}
+
+// take makes the connection one of the server's; nil: it is closed, for no more are taken.
+func (s *Server) take(a *core.Arrival) *conn {
+	c := &conn{
+		server: s, nc: a.TCP, raw: a.Raw, secure: a.TLS, early: a.Early, listener: s.listener,
+		shard: metrics.Shard(s.shard.Add(1)), arrival: a,
 	}
 	if !s.add(c) {
-		s.listener.Leave(&c.peer)
+		a.Leave()
 		_ = c.nc.Close()
-		return
+		return nil
 	}
-	go c.serve()
+	return c
 }
 
 func (s *Server) add(c *conn) bool {
@@ -79,7 +91,7 @@ func (s *Server) add(c *conn) bool {
 
 func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
-	s.listener.Leave(&c.peer)
+	c.arrival.Leave()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.listener.Metrics.Open.Dec(c.shard)

@@ -32,14 +32,25 @@ func (c *conn) TookBody(n int) {
 
 // BulkBody implements forward.Source.
 func (c *conn) BulkBody() (raw syscall.RawConn, ok bool) {
-	return c.raw, c.br.Buffered() == 0
+	raw, _ = c.Bulk()
+	return raw, c.br.Buffered() == 0
 }
 
 // ReadBody implements forward.Source.
-func (c *conn) ReadBody(p []byte) (int, error) { return c.nc.Read(p) }
+func (c *conn) ReadBody(p []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.Read(p)
+	}
+	return c.nc.Read(p)
+}
 
 // StopBody implements forward.Source.
 func (c *conn) StopBody() { _ = c.nc.SetReadDeadline(past) }
 
 // Bulk implements forward.Sink.
-func (c *conn) Bulk() (raw syscall.RawConn, ok bool) { return c.raw, true }
+func (c *conn) Bulk() (raw syscall.RawConn, ok bool) {
+	if c.secure != nil {
+		return nil, false
+	}
+	return c.raw, true
+}

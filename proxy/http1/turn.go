@@ -60,7 +60,7 @@ func (c *conn) serveTurn(callback func(fd uintptr) bool) bool {
 
 // waitFailed ends a connection whose deadline came while it waited.
 func (c *conn) waitFailed() {
-	c.turn.within = false
+	c.leaveTurn()
 	if c.work != nil && c.watch.Fired() && c.br.Buffered() > 0 {
 		c.handle(errHeadTimeout)
 	}
@@ -69,6 +69,9 @@ func (c *conn) waitFailed() {
 // Read implements io.Reader for the buffer. Within the callback it does not wait.
 func (c *conn) Read(p []byte) (int, error) {
 	t := &c.turn
+	if c.secure != nil {
+		return c.secure.Read(p)
+	}
 	if len(c.early) > 0 {
 		n := copy(p, c.early)
 		c.early = c.early[n:]
@@ -88,16 +91,39 @@ func (c *conn) Read(p []byte) (int, error) {
 // onReadable is the callback: it serves the requests at hand. It returns false to
 // wait for more, true to leave.
 func (c *conn) onReadable(fd uintptr) bool {
-	t := &c.turn
 	if !c.rouse() {
-		t.end = true // the drain was faster
+		c.turn.end = true // the drain was faster
 		return true
 	}
 	c.acquire()
-	t.fd, t.within, t.ready = fd, true, true
+	c.enter(fd)
 	leave := c.serveReady()
-	t.within = false
+	c.leaveTurn()
 	return leave
+}
+
+// enter and leaveTurn are the ends of what is done within the callback.
+func (c *conn) enter(fd uintptr) {
+	t := &c.turn
+	t.fd, t.within, t.ready = fd, true, true
+	if c.secure != nil {
+		c.secure.Within(fd)
+	}
+}
+
+func (c *conn) leaveTurn() {
+	c.turn.within = false
+	if c.secure != nil {
+		c.secure.Without()
+	}
+}
+
+// look has the next read try, though the last one has found nothing more.
+func (c *conn) look() {
+	c.turn.ready = true
+	if c.secure != nil {
+		c.secure.Ready()
+	}
 }
 
 // serveReady serves until there is nothing to read.
@@ -108,7 +134,7 @@ func (c *conn) serveReady() (leave bool) {
 		if again(err) && c.br.Buffered() > 0 {
 			// A head came in part. Its client's end may have come with it, in the same
 			// event: no other one would tell.
-			t.ready = true
+			c.look()
 			err = c.readHead()
 		}
 		switch {
@@ -138,7 +164,8 @@ func (c *conn) serveReady() (leave bool) {
 // once that way. Later requests save that system call.
 func (c *conn) lookOnce() {
 	if c.turn.served == 0 {
-		c.turn.served, c.turn.ready = 1, true
+		c.turn.served = 1
+		c.look()
 	}
 }
 

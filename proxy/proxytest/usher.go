@@ -89,6 +89,7 @@ func Start(tb testing.TB, o Options) *Usher {
 		cancel()
 		<-done
 	})
+	u.Proxy.Secure(certificatesFor(tb, "http/1.1"))
 	u.Publish(o.Services...)
 	u.Listen(o.Listeners...)
 	return u

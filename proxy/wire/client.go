@@ -13,6 +13,8 @@ type Client struct {
 	// Remote is who the client is and Local what it connected to: the two ends of TCP,
 	// unless a proxy in front has told of others.
 	Remote, Local net.Addr
+	// TLS is over the connection once the handshake is made; nil: there is none.
+	TLS *Secure
 	// Early are bytes that were read to learn what the client speaks: they come before
 	// what is read next.
 	Early []byte

@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"usher/proxy/core"
+	"usher/proxy/http1"
+	"usher/proxy/wire"
+)
+
+// taker serves connections that were admitted.
+type taker interface {
+	server
+	// Take makes the connection one of the server's, and returns what serves it in the
+	// goroutine that calls it; nil: the server takes no more, and has closed it.
+	Take(a *core.Arrival) (serve func())
+}
+
+// entry is the server of a listener whose connections must be listened to before it is
+// known who serves them: it makes the TLS handshake, and hands the connection to the server
+// of the protocol that was agreed on. Each connection has a goroutine from the start, which
+// its server goes on with.
+type entry struct {
+	core     *core.Core
+	listener *core.Listener
+	log      *slog.Logger
+	// config returns the TLS of new connections.
+	config func() *tls.Config
+	// http1 serves what has agreed on nothing else; http2 may be nil.
+	http1, http2 taker
+
+	mu      sync.Mutex
+	closing bool
+	// arriving are the connections that no server has yet.
+	arriving map[*arrival]struct{}
+	// empty is closed when there are none any more; nil: nobody waits.
+	empty chan struct{}
+}
+
+// newEntry returns the entry of an https listener.
+func (p *Proxy) newEntry(l *core.Listener) *entry {
+	return &entry{
+		core: p.core, listener: l, log: p.log,
+		config:   func() *tls.Config { return p.certificates.Config(l.Name) },
+		http1:    http1.NewServer(p.core, l, p.log),
+		arriving: map[*arrival]struct{}{},
+	}
+}
+
+// arrival is a connection on its way to a server.
+type arrival struct {
+	*core.Arrival
+	secure *wire.Secure
+	watch  wire.Watch
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0) //nolint:gochecknoglobals // a constant
+
+// Expire implements wire.Expirer.
+func (a *arrival) Expire() { _ = a.TCP.SetDeadline(past) }
+
+// Serve implements server.
+func (e *entry) Serve(c *wire.Client) {
+	admitted := e.listener.Admit(c)
+	if admitted == nil {
+		return
+	}
+	a := &arrival{Arrival: admitted, secure: wire.NewSecure(c, e.config())}
+	if !e.add(a) {
+		e.drop(a)
+		return
+	}
+	go e.receive(a)
+}
+
+// receive finds out who serves a connection, and has it served.
+func (e *entry) receive(a *arrival) {
+	next := e.meet(a)
+	if next == nil {
+		e.remove(a)
+		e.drop(a)
+		return
+	}
+	serve := next.Take(a.Arrival) // before it is no longer one of the entry's: a shutdown misses none
+	e.remove(a)
+	if serve != nil {
+		serve()
+	}
+}
+
+// meet makes the handshake, and returns who serves the connection, nil: nobody.
+func (e *entry) meet(a *arrival) (next taker) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.log.Error("panic while receiving a connection", "panic", v, "stack", string(debug.Stack()))
+			next = nil
+		}
+	}()
+	a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
+	if err := a.secure.Shake(); err != nil {
+		e.failed(a, err)
+		return nil
+	}
+	a.watch.Arm(0)
+	if a.watch.Fired() {
+		return nil
+	}
+	a.TLS = a.secure
+	if state := a.secure.ConnectionState(); state.NegotiatedProtocol == "h2" && e.http2 != nil {
+		return e.http2
+	}
+	return e.http1
+}
+
+// failed counts a handshake that came to nothing.
+func (e *entry) failed(a *arrival, err error) {
+	e.log.Debug("TLS handshake failed", "listener", e.listener.Name, "client", a.Remote.String(), "err", err)
+}
+
+func (e *entry) drop(a *arrival) {
+	a.Leave()
+	_ = a.TCP.Close()
+}
+
+func (e *entry) add(a *arrival) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return false
+	}
+	e.arriving[a] = struct{}{}
+	e.core.Sweeper.Add(&a.watch, a)
+	return true
+}
+
+func (e *entry) remove(a *arrival) {
+	e.core.Sweeper.Remove(&a.watch)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.arriving, a)
+	if len(e.arriving) == 0 && e.empty != nil {
+		close(e.empty)
+		e.empty = nil
+	}
+}
+
+// servers are those behind it.
+func (e *entry) servers() []taker {
+	if e.http2 == nil {
+		return []taker{e.http1}
+	}
+	return []taker{e.http1, e.http2}
+}
+
+// Drain implements server.
+func (e *entry) Drain() {
+	for _, s := range e.servers() {
+		s.Drain()
+	}
+}
+
+// arriveGrace is how long those that have begun to speak when a shutdown begins have to
+// come in.
+const arriveGrace = time.Second
+
+// Shutdown implements server. A client that has begun to speak is served its first request
+// still; one that has said nothing is not waited for.
+func (e *entry) Shutdown(ctx context.Context) (cut int) {
+	e.Drain()
+	e.mu.Lock()
+	e.closing = true
+	for a := range e.arriving {
+		if wire.Quiet(a.Raw) && !a.secure.Heard() {
+			a.Expire()
+		}
+	}
+	e.mu.Unlock()
+	grace, cancel := context.WithTimeout(ctx, arriveGrace)
+	defer cancel()
+	cut += e.await(grace)
+	for _, n := range e.shutAll(ctx) {
+		cut += n
+	}
+	return cut
+}
+
+// shutAll shuts the servers down, all at once.
+func (e *entry) shutAll(ctx context.Context) []int {
+	servers := e.servers()
+	counts := make([]int, len(servers))
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		wg.Go(func() { counts[i] = s.Shutdown(ctx) })
+	}
+	wg.Wait()
+	return counts
+}
+
+// await waits until every connection has a server; when ctx ends it cuts those left and
+// returns their number.
+func (e *entry) await(ctx context.Context) (cut int) {
+	done := e.came()
+	select {
+	case <-done:
+		return 0
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	for a := range e.arriving {
+		cut++
+		a.Expire()
+	}
+	e.mu.Unlock()
+	<-done
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return 0 // none of them had asked for anything
+	}
+	return cut
+}
+
+// came returns a channel that is closed when no connection is on its way.
+func (e *entry) came() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.empty == nil {
+		e.empty = make(chan struct{})
+	}
+	done := e.empty
+	if len(e.arriving) == 0 {
+		close(e.empty)
+		e.empty = nil
+	}
+	return done
+}
+
+// Finish implements server.
+func (e *entry) Finish(ctx context.Context) {
+	e.Drain()
+	select {
+	case <-e.came():
+	case <-ctx.Done():
+	}
+	var wg sync.WaitGroup
+	for _, s := range e.servers() {
+		wg.Go(func() { s.Finish(ctx) })
+	}
+	wg.Wait()
+}

@@ -1,0 +1,29 @@
+package proxy
+
+// Arriving and Heard are the number of connections of an https listener that no server has
+// yet, and of those of them that have said something.
+func (p *Proxy) Arriving(name string) (n int) {
+	return p.countArriving(name, func(*arrival) bool { return true })
+}
+
+// Heard is explained with Arriving.
+func (p *Proxy) Heard(name string) int {
+	return p.countArriving(name, func(a *arrival) bool { return a.secure.Heard() })
+}
+
+func (p *Proxy) countArriving(name string, what func(*arrival) bool) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.listeners {
+		if e, ok := l.current().(*entry); ok && l.config.Name == name {
+			e.mu.Lock()
+			for a := range e.arriving {
+				if what(a) {
+					n++
+				}
+			}
+			e.mu.Unlock()
+		}
+	}
+	return n
+}

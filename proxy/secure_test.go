@@ -1,0 +1,223 @@
+package proxy_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/config"
+	"usher/proxy/proxytest"
+)
+
+// secureClient is a raw client over TLS.
+type secureClient struct {
+	*tls.Conn
+	r *bufio.Reader
+	t *testing.T
+}
+
+func startSecure(t *testing.T, c config.Listener, origins ...string) *proxytest.Usher {
+	t.Helper()
+	c.Protocol = "https"
+	return proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{c}, Services: proxytest.Origins(origins...),
+	})
+}
+
+func dialSecure(t *testing.T, u *proxytest.Usher) *secureClient {
+	t.Helper()
+	d := tls.Dialer{Config: proxytest.ClientTLS(t, "http/1.1")}
+	nc, err := d.DialContext(t.Context(), "tcp", u.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(proxytest.Patience))
+	return &secureClient{nc.(*tls.Conn), bufio.NewReader(nc), t} //nolint:forcetypeassert // a tls.Dialer's
+}
+
+func (c *secureClient) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// ok reads a response and returns its body.
+func (c *secureClient) ok(method string) string {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		c.t.Fatalf("got %s %q (%v)", resp.Status, b, err)
+	}
+	return string(b)
+}
+
+// Requests arrive in whatever records: several in one, and one in many.
+func TestSecureRecords(t *testing.T) {
+	t.Parallel()
+	c := dialSecure(t, startSecure(t, config.Listener{}, proxytest.Echo(t).Addr))
+	c.send(strings.Repeat(asterisk, 5))
+	for range 5 {
+		c.ok("OPTIONS")
+	}
+	for _, b := range asterisk {
+		c.send(string(b))
+	}
+	c.ok("OPTIONS")
+	head := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\nX-Fill: " + strings.Repeat("f", 12000) + "\r\n\r\n"
+	c.send(head + strings.Repeat("b", 200000) + asterisk)
+	c.ok("POST")
+	c.ok("OPTIONS")
+}
+
+// What is said last of all is that nothing follows: a body that ends with the connection
+// is whole.
+func TestSecureFarewell(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{}, proxytest.Echo(t).Addr)
+	for _, request := range []string{
+		"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n", "nonsense\r\n\r\n",
+	} {
+		c := dialSecure(t, u)
+		c.send(request)
+		if b, err := io.ReadAll(c.r); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 ") {
+			t.Errorf("%q: got %q (%v), want an answer and a farewell", request, b, err)
+		}
+	}
+}
+
+// A client that leaves says farewell first: the wait for its endpoint ends nevertheless.
+func TestSecureClientLeaves(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
+		if req, _, _ := c.Request(); req != nil {
+			_, _ = c.R.ReadByte() // the end
+			close(gone)
+		}
+	})
+	u := startSecure(t, config.Listener{}, origin.Addr)
+	c := dialSecure(t, u)
+	c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	proxytest.Eventually(t, "the origin is asked", func() bool { _, n := u.InFlight(); return n == 1 })
+	c.Close()
+	waitFor(t, gone)
+	u.Quiet()
+}
+
+// A client that says nothing, or half of what it must, is not waited for.
+func TestSecureSilence(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{HeaderTimeout: 100 * time.Millisecond}, proxytest.Echo(t).Addr)
+	for _, said := range []string{"", "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
+		c := u.Dial()
+		c.Send("%s", said)
+		if _, err := io.ReadAll(c.R); errors.Is(err, net.ErrClosed) {
+			t.Errorf("%q: %v", said, err)
+		}
+	}
+	open := u.Metrics.Downstream.Listener("web").Open
+	proxytest.Eventually(t, "all have ended", func() bool { return open.Value() == 0 })
+}
+
+// A quiet connection over TLS gives up its goroutine, and serves the next request all the
+// same; the drain says farewell to it.
+func TestSecureParked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for connections to be parked")
+	}
+	u := startSecure(t, config.Listener{}, proxytest.Echo(t).Addr)
+	before := runtime.NumGoroutine()
+	clients := make([]*secureClient, 50)
+	for i := range clients {
+		clients[i] = dialSecure(t, u)
+		clients[i].send(asterisk)
+		clients[i].ok("OPTIONS")
+	}
+	for range 2 {
+		proxytest.Eventually(t, "they are parked", func() bool { return runtime.NumGoroutine() < before+10 })
+		for _, c := range clients {
+			_ = c.SetDeadline(time.Now().Add(proxytest.Patience))
+			c.send(asterisk)
+			c.ok("OPTIONS")
+		}
+	}
+	if n := u.Proxy.Shutdown(t.Context()); n != 0 {
+		t.Errorf("%d were cut", n)
+	}
+	for _, c := range clients {
+		if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Fatalf("got %v, want a farewell", err)
+		}
+	}
+}
+
+// A shutdown waits for those that have begun to speak, and not for those that have not.
+func TestSecureShutdown(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{}, proxytest.Echo(t).Addr)
+	silent := u.Dial()
+	open := u.Metrics.Downstream.Listener("web").Open
+	half, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", u.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	slow := tls.Client(&slowHello{Conn: half, begun: begun, goOn: goOn}, proxytest.ClientTLS(t, "http/1.1"))
+	defer slow.Close()
+	got := make(chan string, 1)
+	go func() {
+		_, _ = io.WriteString(slow, asterisk)
+		b, _ := io.ReadAll(slow)
+		got <- string(b)
+	}()
+	waitFor(t, begun)
+	proxytest.Eventually(t, "both have arrived", func() bool { return u.Proxy.Arriving("web") == 2 })
+	proxytest.Eventually(t, "one is heard", func() bool { return u.Proxy.Heard("web") == 1 })
+	done := make(chan int)
+	go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+	if _, err := silent.R.ReadByte(); err == nil {
+		t.Error("the silent one is answered")
+	}
+	close(goOn)
+	if answer := <-got; !strings.HasPrefix(answer, "HTTP/1.1 200") {
+		t.Errorf("the other got %q", answer)
+	}
+	if n := <-done; n != 0 || open.Value() != 0 {
+		t.Errorf("%d were cut, %d are open", n, open.Value())
+	}
+}
+
+// slowHello sends the first byte of what its client says, and the rest when it may.
+type slowHello struct {
+	net.Conn
+	begun, goOn chan struct{}
+	said        bool
+}
+
+func (s *slowHello) Write(b []byte) (int, error) {
+	if s.said {
+		return s.Conn.Write(b)
+	}
+	s.said = true
+	if _, err := s.Conn.Write(b[:1]); err != nil {
+		return 0, err
+	}
+	close(s.begun)
+	<-s.goOn
+	n, err := s.Conn.Write(b[1:])
+	return n + 1, err
+}
