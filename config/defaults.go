@@ -39,7 +39,7 @@ func elements() []any {
 	return []any{
 		Listener{
 			Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
-			UnderscoreHeaders: "drop",
+			UnderscoreHeaders: "drop", HTTP2: DefaultHTTP2(),
 		},
 		Registry{StartTimeout: 10 * time.Second},
 		Consul{

@@ -1,0 +1,205 @@
+package http2
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/config"
+	"usher/proxy/wire"
+)
+
+// Options are what a Server is made of.
+type Options struct {
+	// HTTP2 are the bounds of a connection; each must be above 0.
+	HTTP2 config.HTTP2
+	// HeaderTimeout bounds the time from the first byte of a frame or a header block to its
+	// end, KeepaliveTimeout that without a stream, and that in which a client takes nothing
+	// of what is sent. 0: no bound.
+	HeaderTimeout, KeepaliveTimeout time.Duration
+	Handler                         Handler
+	Sweeper                         *wire.Sweeper
+	// Poller waits for quiet connections; nil: they wait by themselves.
+	Poller *wire.Poller
+	Log    *slog.Logger
+
+	// The rest may be nil.
+
+	// Open is called before a connection is served, and has it closed by false; Closed is
+	// called when one that was served has ended.
+	Open   func(*Conn) bool
+	Closed func(*Conn)
+	// Refused is told of each stream and each connection that is ended for the client's
+	// fault, without the Handler. It must not block, nor use the Conn but for what does not
+	// change.
+	Refused func(c *Conn, code Code, why string)
+	// Cut ends what Handlers wait for elsewhere, beside what they Hold, when there is no
+	// more time. It is called again until the last one has returned.
+	Cut func()
+	// Parked counts the connections handed to the Poller.
+	Parked *atomic.Int64
+}
+
+// Server serves the connections of one listener. Its methods may be called from any
+// goroutine.
+type Server struct {
+	Options
+
+	greeting []byte
+	workers  workers
+	// draining has clients told to open no more streams; closing, which comes after it,
+	// ends idle connections too.
+	draining, closing atomic.Bool
+
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+	// empty is closed when the last connection has ended; nil when nobody waits.
+	empty chan struct{}
+}
+
+// NewServer returns a Server without connections.
+func NewServer(o Options) *Server {
+	s := &Server{
+		Options: o, greeting: greeting(o.HTTP2), conns: map[*Conn]struct{}{},
+		workers: workers{handler: o.Handler, log: o.Log, sweeper: o.Sweeper},
+	}
+	return s
+}
+
+// Serve takes over a connection and serves it in goroutines of its own. nc is what is read
+// from and written to, whole batches at once: client.TCP, or TLS on top of it. client.Early
+// comes before what is read from nc. The attachment is the Conn's.
+func (s *Server) Serve(nc net.Conn, client *wire.Client, attachment any) {
+	c := newConn(s, nc, client, attachment)
+	if s.Open != nil && !s.Open(c) {
+		_ = nc.Close()
+		return
+	}
+	if !s.add(c) {
+		if s.Closed != nil {
+			s.Closed(c)
+		}
+		_ = nc.Close()
+		return
+	}
+	c.mu.Lock()
+	c.out = append(reserve(c.out, len(s.greeting)), s.greeting...)
+	c.wake()
+	c.rearm()
+	c.mu.Unlock()
+	go c.serve()
+}
+
+func (s *Server) add(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.workers.start()
+	s.conns[c] = struct{}{}
+	s.Sweeper.Add(&c.watch, c)
+	s.Sweeper.Add(&c.taking, (*taker)(c))
+	return true
+}
+
+func (s *Server) remove(c *Conn) {
+	s.Sweeper.Remove(&c.watch)
+	s.Sweeper.Remove(&c.taking)
+	if s.Closed != nil {
+		s.Closed(c)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.tellEmpty()
+}
+
+// tellEmpty ends the workers, and tells who waits, when no connection is left and none is
+// expected. The caller holds s.mu.
+func (s *Server) tellEmpty() {
+	if len(s.conns) > 0 || !s.draining.Load() {
+		return
+	}
+	s.workers.stop()
+	if s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+func (s *Server) refused(c *Conn, code Code, why string) {
+	if s.Refused != nil {
+		s.Refused(c, code, why)
+	}
+}
+
+// Drain has each client told to open no more streams once it has been served; new
+// connections are still taken.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.each((*Conn).drain)
+}
+
+// Shutdown closes the idle connections, lets the others finish their streams, and waits for
+// them. When ctx ends it cuts what is left and returns the number of connections.
+func (s *Server) Shutdown(ctx context.Context) (cut int) {
+	s.closing.Store(true)
+	s.Drain()
+	s.each((*Conn).closeIdle)
+	done := s.ended()
+	select {
+	case <-done:
+		return 0
+	case <-ctx.Done():
+	}
+	s.each(func(c *Conn) {
+		cut++
+		c.kill()
+	})
+	again := time.NewTicker(wire.Tick)
+	defer again.Stop()
+	for {
+		if s.Cut != nil {
+			s.Cut()
+		}
+		select {
+		case <-done:
+			return cut
+		case <-again.C:
+		}
+	}
+}
+
+// Finish drains and waits until all connections have ended by themselves; parked ones are
+// left alone until their next request. It ends early with ctx.
+func (s *Server) Finish(ctx context.Context) {
+	s.Drain()
+	select {
+	case <-s.ended():
+	case <-ctx.Done():
+	}
+}
+
+// ended returns a channel that is closed when no connection is left.
+func (s *Server) ended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	done := s.empty
+	s.tellEmpty()
+	return done
+}
+
+func (s *Server) each(f func(*Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+}
