@@ -52,6 +52,10 @@ func TestDefaults(t *testing.T) {
 		Listeners: []Listener{{
 			Name: "web", Address: ":8080", Protocol: "http",
 			HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second, UnderscoreHeaders: "drop",
+			TLS: ListenerTLS{
+				MinVersion: "1.2", OCSP: OCSP{Interval: time.Hour},
+				ClientAuth: ClientAuth{Mode: "none", Forward: "subject"},
+			},
 		}},
 		Admin: Admin{Address: "127.0.0.1:9900"},
 		Log:   Log{Level: "info", Format: "auto"},
@@ -147,7 +151,7 @@ func wantFull() *Config {
 			Name: "web", Address: ":8080", Protocol: "http", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 			MaxConnections: 1000, HeaderTimeout: 5 * time.Second, KeepaliveTimeout: time.Minute, MaxBodySize: 10 << 20,
 			MaxTunnels: 100, MaxConnectionsPerClient: 50, RequestID: true, Via: true, Forwarded: true,
-			UnderscoreHeaders: "keep", DeferAccept: true,
+			UnderscoreHeaders: "keep", DeferAccept: true, TLS: defaultListenerTLS(),
 		}},
 		Limits:    Limits{MaxConnections: 5000},
 		Admin:     Admin{Address: "127.0.0.1:9901"},
