@@ -24,19 +24,18 @@ const (
 	HandshakeClientCertificate
 	// HandshakeRefused is a client that said no: to the certificate, perhaps.
 	HandshakeRefused
-	// HandshakeUnsupported is a client with which no version, cipher or protocol is shared.
-	HandshakeUnsupported
 	// HandshakeNotTLS is a client that speaks something else.
 	HandshakeNotTLS
-	// HandshakeOther is what is none of these.
-	HandshakeOther
+	// HandshakeProtocol is what is none of these: no version, cipher or protocol is shared,
+	// or a message is malformed.
+	HandshakeProtocol
 	handshakeFailures
 )
 
 // String returns the label.
 func (h HandshakeFailure) String() string {
 	return [...]string{
-		"timeout", "closed", "no_certificate", "client_certificate", "refused", "unsupported", "not_tls", "other",
+		"timeout", "closed", "no_certificate", "client_certificate", "refused", "not_tls", "protocol",
 	}[h]
 }
 

@@ -17,7 +17,7 @@ func TestTLS(t *testing.T) {
 	h := m.Handshakes("web")
 	h.Failed(HandshakeTimeout)
 	m.Handshakes("web").Failed(HandshakeTimeout)
-	h.Failed(HandshakeOther)
+	h.Failed(HandshakeProtocol)
 	m.Stapling(OCSPRevoked)
 
 	r := prometheus.NewRegistry()
@@ -31,8 +31,8 @@ func TestTLS(t *testing.T) {
 		`usher_tls_ocsp_responses_total{result="failed"}`:                     0,
 	}
 	for reason, n := range map[string]float64{
-		"timeout": 2, "closed": 0, "no_certificate": 0, "client_certificate": 0, "refused": 0, "unsupported": 0,
-		"not_tls": 0, "other": 1,
+		"timeout": 2, "closed": 0, "no_certificate": 0, "client_certificate": 0, "refused": 0,
+		"not_tls": 0, "protocol": 1,
 	} {
 		want[`usher_tls_handshake_errors_total{listener="web",reason="`+reason+`"}`] = n
 	}
