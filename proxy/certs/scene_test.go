@@ -195,3 +195,21 @@ func eventually(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// speak sends a text without TLS, and leaves once there was an answer or none.
+func speak(address, text string) error {
+	c, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if text == "" {
+		return nil
+	}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, c)
+	return nil
+}
