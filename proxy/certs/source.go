@@ -66,12 +66,12 @@ func newSource(p place, log *slog.Logger) *source {
 	}
 }
 
-// take takes in everything that the place has, by name, and says whether there is another
-// certificate than before. What is not among it is gone.
+// take takes in everything that the place has, by name, and says whether there is anything
+// new to show. What is not among it is gone.
 func (s *source) take(all map[string]raw, now time.Time) (changed bool) {
 	if s.failed != "" {
 		s.log.Info("certificates can be read again", "source", s.place.path)
-		s.failed = ""
+		s.failed, changed = "", true
 	}
 	for name, it := range s.items {
 		if _, stays := all[name]; stays {
