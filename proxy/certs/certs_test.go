@@ -405,3 +405,28 @@ func TestNoCertificate(t *testing.T) {
 	s.pair("a", ca.issue("a.example"))
 	eventually(t, "it comes", func() bool { return subject(address, "a.example", nil) == "a.example" })
 }
+
+// An Apply that is taken back has changed nothing: not the last good version of what is bad
+// by now, and not what configurations of before see.
+func TestTakenBack(t *testing.T) {
+	t.Parallel()
+	s, ca := begin(t), newAuthority(t)
+	s.pair("a", ca.issue("a.example"))
+	s.apply(s.folder())
+	address, _ := serve(t, s.Config("web"))
+	s.write("a.key", []byte("nonsense"))
+	eventually(t, "it is refused", func() bool { return s.refused() == 1 })
+	s.Apply([]config.Listener{{Name: "other", Protocol: "https"}}, certs.KV{})
+	if s.Config("web") != nil || s.Config("other") == nil {
+		t.Error("the wrong configurations")
+	}
+	if got := subject(address, "a.example", nil); got != "a.example" {
+		t.Errorf("meanwhile: got %s", got)
+	}
+	s.apply(s.folder())
+	if got := subject(address, "a.example", nil); got != "a.example" || s.refused() != 1 {
+		t.Errorf("taken back: got %s, %v refused", got, s.refused())
+	}
+	s.pair("a", ca.issue("b.example"))
+	eventually(t, "a change is seen", func() bool { return subject(address, "b.example", nil) == "b.example" })
+}

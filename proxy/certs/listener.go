@@ -28,7 +28,9 @@ type listener struct {
 	selfSigned atomic.Pointer[selfSigned]
 	manager    *Manager
 
-	name   string
+	name string
+	// gone says that no configuration has it any more.
+	gone   bool
 	tls    config.ListenerTLS
 	places []place
 	// missed is the default_certificate of which was logged that there is none.

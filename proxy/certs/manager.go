@@ -48,6 +48,9 @@ type Manager struct {
 	kv        KV
 	listeners map[string]*listener
 	sources   map[place]*source
+	// spare are the sources that the last Apply dropped: when it is taken back, because
+	// something else of its configuration could not be put in force, nothing is lost.
+	spare map[place]*source
 	// served are the certificates in use with their staples.
 	served map[servedKey]*served
 }
@@ -110,16 +113,15 @@ func (m *Manager) Apply(want []config.Listener, kv KV) {
 			used[p] = true
 		}
 	}
-	for name := range m.listeners {
-		if !keep[name] {
-			delete(m.listeners, name)
-		}
+	for name, l := range m.listeners {
+		l.gone = !keep[name]
 	}
 	m.follow(used, restart)
 	m.publish()
 }
 
-// listener takes over the settings of a listener.
+// listener takes over the settings of a listener. One that is gone is remembered: it may
+// come back, and configurations of before must see what it has then.
 func (m *Manager) listener(c *config.Listener) *listener {
 	l := m.listeners[c.Name]
 	if l == nil {
@@ -139,30 +141,41 @@ func (m *Manager) listener(c *config.Listener) *listener {
 // follow makes the sources those used. Those that go on are left alone, but that another
 // key-value store is asked if restart says so.
 func (m *Manager) follow(used map[place]bool, restart bool) {
+	dropped := map[place]*source{}
 	for p, s := range m.sources {
-		stop := s.cancel != nil && (restart || !used[p])
-		if stop {
+		if s.cancel != nil && (restart || !used[p]) {
 			s.cancel()
 			s.cancel = nil
 		}
 		if !used[p] {
 			delete(m.sources, p)
+			dropped[p] = s
 		}
 	}
 	for p := range used {
 		s := m.sources[p]
 		if s == nil {
-			s = newSource(p, m.log)
-			m.sources[p] = s
-			if p.kind != keys {
-				m.watch(p.folders()) // before it is read, so that no change is missed
-				s.read(time.Now())
-			}
+			s = m.begin(p)
 		}
 		if p.kind == keys && s.cancel == nil {
 			m.watchKV(s)
 		}
 	}
+	m.spare = dropped
+}
+
+// begin adds a source.
+func (m *Manager) begin(p place) *source {
+	s := m.spare[p]
+	if s == nil {
+		s = newSource(p, m.log)
+	}
+	m.sources[p] = s
+	if p.kind != keys {
+		m.watch(p.folders()) // before it is read, so that no change is missed
+		s.read(time.Now())
+	}
+	return s
 }
 
 // publish puts what the sources have said in force. The caller holds m.mu.
@@ -182,7 +195,9 @@ func (m *Manager) publish() {
 		return s
 	}
 	for _, l := range m.listeners {
-		l.publish(m.sources, of, m.log)
+		if !l.gone {
+			l.publish(m.sources, of, m.log)
+		}
 	}
 	m.stapler.follow(m.served)
 	m.show()
@@ -239,7 +254,7 @@ func (m *Manager) Config(name string) *tls.Config {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.listeners[name]
-	if l == nil {
+	if l == nil || l.gone {
 		return nil
 	}
 	c := newConfig(&l.tls)
