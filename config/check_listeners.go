@@ -16,6 +16,7 @@ func (c *checker) listeners(cfg *Config) {
 	names, addresses := map[string]string{}, map[string]string{}
 	for i, l := range cfg.Listeners {
 		c.listener(l, index("listeners", i), names, addresses)
+		c.listenerTLS(cfg, l, index("listeners", i))
 	}
 	c.listen("admin.address", cfg.Admin.Address, addresses)
 	if c.where.given("telemetry.address") {

@@ -77,6 +77,9 @@ type Listener struct {
 	Protocol string `yaml:"protocol"`
 	// TLS is how the clients of an https listener are met.
 	TLS ListenerTLS `yaml:"tls"`
+	// RedirectHTTPS answers everything on an http listener with a redirect to https, but
+	// for the challenges of ACME. Nil: nothing.
+	RedirectHTTPS *RedirectHTTPS `yaml:"redirect_https"`
 	// H2C takes HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3), on an http listener.
 	H2C bool `yaml:"h2c"`
 	// HTTP2 bounds what an HTTP/2 connection may ask for.

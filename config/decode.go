@@ -238,7 +238,18 @@ func (d *decoder) field(n *node, e entry, v reflect.Value, f *field, path string
 	fv := v.FieldByIndex(f.index)
 	d.value(e.value, fv, at)
 	if f.path {
-		fv.SetString(besides(e.value.pos, fv.String()))
+		d.countPaths(fv, at, e.value.pos)
+	}
+}
+
+// countPaths makes a path, or each of a list, count from the folder of its file.
+func (d *decoder) countPaths(v reflect.Value, at string, pos Pos) {
+	if v.Kind() != reflect.Slice {
+		v.SetString(besides(pos, v.String()))
+		return
+	}
+	for i := range v.Len() {
+		v.Index(i).SetString(besides(d.where.of(index(at, i)), v.Index(i).String()))
 	}
 }
 

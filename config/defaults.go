@@ -39,8 +39,10 @@ func elements() []any {
 	return []any{
 		Listener{
 			Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
-			UnderscoreHeaders: "drop", HTTP2: DefaultHTTP2(),
+			UnderscoreHeaders: "drop", HTTP2: DefaultHTTP2(), TLS: defaultListenerTLS(),
 		},
+		HSTS{MaxAge: 365 * 24 * time.Hour},
+		RedirectHTTPS{Code: 308, Port: 443},
 		Registry{StartTimeout: 10 * time.Second},
 		Consul{
 			TagPrefix: "urlprefix-", MaxWatches: 64, MaxStale: 30 * time.Second,
@@ -122,6 +124,7 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 		completeClaim(&cfg.Claims[i])
 	}
 	readUpstreamFiles(cfg, d, l)
+	readListenerFiles(cfg, d, l)
 	if !d.where.given("state_dir") {
 		cfg.StateDir = stateDir(d, l)
 	}

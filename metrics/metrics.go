@@ -19,6 +19,7 @@ type Set struct {
 	Health     *Health
 	Table      *Table
 	Process    *Process
+	TLS        *TLS
 
 	registry *prometheus.Registry
 }
@@ -34,9 +35,10 @@ func New(version string, reasons []string) *Set {
 		Health:     NewHealth(),
 		Table:      newTable(r),
 		Process:    newProcess(r, version),
+		TLS:        NewTLS(),
 		registry:   r,
 	}
-	r.MustRegister(s.Downstream, s.Health)
+	r.MustRegister(s.Downstream, s.Health, s.TLS)
 	return s
 }
 

@@ -92,6 +92,7 @@ func (p *Proxy) Listen(want []config.Listener) error {
 	if err != nil {
 		return err
 	}
+	p.core.Reserve(config.IdentityHeaders(want))
 	keep := map[string]bool{}
 	for _, c := range want {
 		keep[c.Address] = true

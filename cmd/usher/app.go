@@ -15,6 +15,7 @@ import (
 	"usher/healthcheck"
 	"usher/metrics"
 	"usher/proxy"
+	"usher/proxy/certs"
 	"usher/proxy/core"
 	"usher/routetable"
 	"usher/routetable/balance"
@@ -28,6 +29,7 @@ type app struct {
 	manager *watcher.Manager
 	health  *healthcheck.Monitor
 	proxy   *proxy.Proxy
+	certs   *certs.Manager
 	// admin answers everything, telemetry the read-only part.
 	admin, telemetry *admin.Server
 
@@ -77,6 +79,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		log: log, metrics: set, health: health,
 		manager: manager,
 		proxy:   proxy.New(log.Logger, set.Downstream, health),
+		certs:   certs.New(certs.Options{Log: log.Logger, Metrics: set.TLS}),
 		opts:    opts, ctx: ctx, cancel: cancel,
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
@@ -99,6 +102,7 @@ func (a *app) start(ctx context.Context) error {
 	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), true)
 	a.running.Go(func() { a.health.Run(a.ctx) })
 	a.restore(cfg)
+	a.applyCertificates(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	for _, name := range a.manager.Started(ctx) {
 		a.log.Warn("registry did not answer in time; starting without it", "registry", name)
@@ -110,6 +114,7 @@ func (a *app) start(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	a.awaitCertificates(ctx, cfg)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
 		return err
 	}
@@ -269,14 +274,17 @@ func (a *app) reload(path string, saw func(string)) error {
 
 // apply puts a configuration in force. What can fail comes first.
 func (a *app) apply(cfg *config.Config) error {
+	old := a.config.Load()
+	a.applyCertificates(cfg)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
+		a.applyCertificates(old)
 		return err
 	}
 	if err := a.listenAdmin(a.ctx, cfg); err != nil {
-		old := a.config.Load()
+		a.applyCertificates(old)
 		return errors.Join(err, a.listenAdmin(a.ctx, old), a.proxy.Listen(old.Listeners))
 	}
-	if old := a.config.Load().Log.Format; old != cfg.Log.Format {
+	if old.Log.Format != cfg.Log.Format {
 		a.log.Warn("log.format changes at the next start", "now", old)
 	}
 	a.log.setLevel(cfg.Log)
@@ -341,6 +349,7 @@ func (a *app) stop() {
 	a.running.Wait() // the last snapshot asks the manager
 	a.manager.Close()
 	a.proxy.Close()
+	a.certs.Close()
 	a.admin.Close()
 	a.telemetry.Close()
 }

@@ -54,6 +54,9 @@ type Exchange struct {
 	// in it any more.
 	prepared bool
 
+	// reserved are the names that clients cannot send; nil: there are none.
+	reserved *[]string
+
 	table    *routetable.Table
 	route    *routetable.Route
 	arm      int
@@ -145,7 +148,7 @@ func (x *Exchange) Reset() {
 	x.Received, x.Sent, x.Upstream = 0, 0, 0
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
-	x.Head, x.prepared = nil, false
+	x.Head, x.prepared, x.reserved = nil, false, nil
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
@@ -158,6 +161,12 @@ func (x *Exchange) Reset() {
 // answer; Answered stands for Own.
 func (c *Core) Begin(x *Exchange) Reason {
 	x.table = c.table.Load()
+	if x.reserved = c.reserved.Load(); x.reserved != nil && x.Head != nil {
+		x.disown()
+	}
+	if yes, reason := x.toHTTPS(); yes {
+		return reason
+	}
 	if x.Flags&wire.HasLoop != 0 && c.looped(x) {
 		return Loop
 	}

@@ -16,11 +16,17 @@ func (c *Core) prepare(x *Exchange) {
 	if edits != nil || x.route.ResponseEdits != nil {
 		x.noteClient()
 	}
+	if x.reserved != nil {
+		x.head() // so that it goes on without what was forged
+	}
 	x.prepared = true
 	if x.Head != nil {
 		x.strip()
 	}
 	x.forwarded()
+	if x.Peer.Identity.Name != "" {
+		x.Fields = append(x.Fields, x.Peer.Identity)
+	}
 	x.announce()
 	x.Fields = append(x.Fields, Field{Name: "CDN-Loop", Text: c.loopID})
 	if edits != nil {
@@ -34,6 +40,9 @@ func (c *Core) prepare(x *Exchange) {
 func (x *Exchange) head() *fasthttp.RequestHeader {
 	if x.Head == nil {
 		x.Head = x.Source.ParseHead()
+		if x.reserved != nil {
+			x.disown()
+		}
 		if x.prepared {
 			x.strip()
 		}

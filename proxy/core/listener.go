@@ -15,8 +15,11 @@ import (
 type Listener struct {
 	config.Listener
 	Metrics *metrics.Listener
-	// Scheme and Port are what clients used: http, and the port in decimal.
+	// Scheme and Port are what clients used: http or https, and the port in decimal.
 	Scheme, Port string
+	// HSTS is the Strict-Transport-Security line of every response's head, its end
+	// included; nil: there is none.
+	HSTS []byte
 
 	trusted []netip.Prefix
 	gate    *Gate
@@ -30,6 +33,12 @@ func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener, gate *Ga
 		l.Scheme = "https"
 	}
 	_, l.Port, _ = net.SplitHostPort(addr.String())
+	if c.Protocol == "https" {
+		l.Scheme = "https"
+		if c.TLS.HSTS != nil {
+			l.HSTS = []byte("Strict-Transport-Security: " + c.TLS.HSTS.Value() + "\r\n")
+		}
+	}
 	for _, t := range c.TrustedProxies {
 		if p, err := parsePrefix(t); err == nil {
 			l.trusted = append(l.trusted, p)
@@ -72,6 +81,9 @@ type Peer struct {
 	Addr netip.Addr
 	// Trusted says that its forwarding fields are believed.
 	Trusted bool
+	// Identity tells endpoints who the client is by its certificate, where it showed one
+	// and the listener wants that; without a name there is nothing to tell. See Identify.
+	Identity Field
 
 	// by is the address and port that the client connected to, where they are told.
 	by string

@@ -31,6 +31,8 @@ type Core struct {
 	guards guards
 	// loopID is what this process signs forwarded requests with (RFC 8586).
 	loopID string
+	// reserved are the fields that clients cannot send, in canonical form; nil: none.
+	reserved atomic.Pointer[[]string]
 }
 
 // routeRuntime is a route's Attachment: for each arm the series of each of its

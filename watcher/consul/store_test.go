@@ -378,9 +378,11 @@ func TestStoreIsEmpty(t *testing.T) {
 // newStore is a store that asks nobody.
 func newStore(policy config.Policy) *store {
 	return &store{
-		coordinator: &coordinator{Registry: &Registry{Options: Options{Defaults: policy}}},
-		values:      map[string][]byte{},
-		routes:      map[string]config.Route{}, services: map[string]config.Service{},
+		keys: keys{
+			coordinator: &coordinator{Registry: &Registry{Options: Options{Defaults: policy}}},
+			values:      map[string][]byte{},
+		},
+		routes: map[string]config.Route{}, services: map[string]config.Service{},
 	}
 }
 
