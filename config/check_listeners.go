@@ -65,11 +65,11 @@ func (c *checker) limits(l Limits) {
 }
 
 func (c *checker) protocol(path, protocol string) {
-	if slices.Contains([]string{"https", "tcp", "tls-passthrough"}, protocol) {
-		c.bad(path, "protocol %q is not supported yet, only http", protocol)
+	if slices.Contains([]string{"tcp", "tls-passthrough"}, protocol) {
+		c.bad(path, "protocol %q is not supported yet, only http and https", protocol)
 		return
 	}
-	c.word(path, "protocol", protocol, "http")
+	c.word(path, "protocol", protocol, "http", "https")
 }
 
 // listen checks an address and that no other listener has it. Port 0, any free

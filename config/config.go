@@ -73,7 +73,7 @@ type Listener struct {
 	Name string `yaml:"name"`
 	// Address is host:port or :port.
 	Address string `yaml:"address"`
-	// Protocol is http, the only one so far; https, tcp and tls-passthrough are refused.
+	// Protocol is http or https; tcp and tls-passthrough are refused so far.
 	Protocol string `yaml:"protocol"`
 	// TLS is how the clients of an https listener are met.
 	TLS ListenerTLS `yaml:"tls"`

@@ -19,8 +19,10 @@ type transport struct {
 	name string
 	// listener changes the settings of the listener called web; nil: none.
 	listener func(c *config.Listener)
-	// scheme is that of the URLs; client returns what sends the requests.
+	// scheme is that of the URLs, major the version that must be spoken; client returns what
+	// sends the requests.
 	scheme string
+	major  int
 	client func(t *testing.T) closableTripper
 }
 
@@ -31,12 +33,12 @@ type closableTripper interface {
 }
 
 var transports = []transport{{
-	name: "http1", scheme: "http",
+	name: "http1", scheme: "http", major: 1,
 	client: func(*testing.T) closableTripper {
 		return &http.Transport{DisableCompression: true, ExpectContinueTimeout: proxytest.Patience}
 	},
 }, {
-	name: "http1 over TLS", scheme: "https",
+	name: "http1 over TLS", scheme: "https", major: 1,
 	listener: func(c *config.Listener) { c.Protocol = "https" },
 	client: func(t *testing.T) closableTripper {
 		return &http.Transport{
@@ -44,13 +46,33 @@ var transports = []transport{{
 			TLSClientConfig: proxytest.ClientTLS(t, "http/1.1"),
 		}
 	},
+}, {
+	name: "http2", scheme: "https", major: 2,
+	listener: func(c *config.Listener) { c.Protocol = "https" },
+	client: func(t *testing.T) closableTripper {
+		c := http2Client((*http.Protocols).SetHTTP2)
+		c.TLSClientConfig = proxytest.ClientTLS(t, "h2")
+		return c
+	},
+}, {
+	name: "http2 without TLS", scheme: "http", major: 2,
+	listener: func(c *config.Listener) { c.H2C = true },
+	client:   func(*testing.T) closableTripper { return http2Client((*http.Protocols).SetUnencryptedHTTP2) },
 }}
+
+// http2Client is a client that speaks HTTP/2 alone.
+func http2Client(set func(*http.Protocols, bool)) *http.Transport {
+	p := new(http.Protocols)
+	set(p, true)
+	return &http.Transport{DisableCompression: true, ExpectContinueTimeout: proxytest.Patience, Protocols: p}
+}
 
 // fixture is an usher with what speaks to it.
 type fixture struct {
 	*proxytest.Usher
 	t      *testing.T
 	scheme string
+	major  int
 	client closableTripper
 }
 
@@ -72,7 +94,7 @@ func conform(t *testing.T, o proxytest.Options, f func(t *testing.T, f *fixture)
 			u := proxytest.Start(t, o)
 			c := tr.client(t)
 			t.Cleanup(c.CloseIdleConnections)
-			f(t, &fixture{Usher: u, t: t, scheme: tr.scheme, client: c})
+			f(t, &fixture{Usher: u, t: t, scheme: tr.scheme, major: tr.major, client: c})
 			u.Quiet()
 		})
 	}
@@ -109,6 +131,9 @@ func (f *fixture) do(req *http.Request) *answer {
 	resp, err := f.client.RoundTrip(req)
 	if err != nil {
 		f.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	if resp.ProtoMajor != f.major {
+		f.t.Errorf("%s %s: answered in %s", req.Method, req.URL, resp.Proto)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

@@ -7,10 +7,15 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"usher/metrics"
+	"usher/proxy/certs"
 	"usher/proxy/core"
 	"usher/proxy/http1"
+	"usher/proxy/http2"
+	"usher/proxy/streams"
 	"usher/proxy/wire"
 )
 
@@ -23,16 +28,17 @@ type taker interface {
 }
 
 // entry is the server of a listener whose connections must be listened to before it is
-// known who serves them: it makes the TLS handshake, and hands the connection to the server
-// of the protocol that was agreed on. Each connection has a goroutine from the start, which
-// its server goes on with.
+// known who serves them: it makes the TLS handshake, or looks for HTTP/2's preface, and
+// hands the connection to the server of that protocol. Each connection has a goroutine from
+// the start, which its server goes on with.
 type entry struct {
 	core     *core.Core
 	listener *core.Listener
 	log      *slog.Logger
-	// config returns the TLS of new connections.
-	config func() *tls.Config
-	// http1 serves what has agreed on nothing else; http2 may be nil.
+	// tls is how the handshake is made, and failures counts those that come to nothing; nil:
+	// there is none.
+	tls          *tls.Config
+	failures     *metrics.Handshakes
 	http1, http2 taker
 
 	mu      sync.Mutex
@@ -43,21 +49,40 @@ type entry struct {
 	empty chan struct{}
 }
 
-// newEntry returns the entry of an https listener.
+// protocols are what TLS clients may choose from, the best first. The last is that of ACME
+// (RFC 8737), whose connections carry nothing.
+var protocols = []string{"h2", "http/1.1", "acme-tls/1"} //nolint:gochecknoglobals // a constant
+
+// newEntry returns the entry of a listener.
 func (p *Proxy) newEntry(l *core.Listener) *entry {
-	return &entry{
+	e := &entry{
 		core: p.core, listener: l, log: p.log,
-		config:   func() *tls.Config { return p.certificates.Config(l.Name) },
-		http1:    http1.NewServer(p.core, l, p.log),
+		http1: http1.NewServer(p.core, l, p.log), http2: streams.NewServer(p.core, l, p.log),
 		arriving: map[*arrival]struct{}{},
 	}
+	if l.Protocol == "https" {
+		e.tls, e.failures = p.certificates.Config(l.Name), p.handshakes.Handshakes(l.Name)
+		e.tls.NextProtos = protocols
+	}
+	return e
 }
 
 // arrival is a connection on its way to a server.
 type arrival struct {
 	*core.Arrival
+	// secure is TLS with it; nil: there is none. heard says that it has said something
+	// without.
 	secure *wire.Secure
+	heard  atomic.Bool
 	watch  wire.Watch
+}
+
+// begun says whether the client has said anything.
+func (a *arrival) begun() bool {
+	if a.secure != nil {
+		return a.secure.Heard()
+	}
+	return a.heard.Load()
 }
 
 // past is a deadline that is over.
@@ -72,7 +97,10 @@ func (e *entry) Serve(c *wire.Client) {
 	if admitted == nil {
 		return
 	}
-	a := &arrival{Arrival: admitted, secure: wire.NewSecure(c, e.config())}
+	a := &arrival{Arrival: admitted}
+	if e.tls != nil {
+		a.secure = wire.NewSecure(c, e.tls)
+	}
 	if !e.add(a) {
 		e.drop(a)
 		return
@@ -103,17 +131,55 @@ func (e *entry) meet(a *arrival) (next taker) {
 			next = nil
 		}
 	}()
+	if a.secure == nil {
+		return e.peek(a)
+	}
+	return e.shake(a)
+}
+
+// shake makes the handshake.
+func (e *entry) shake(a *arrival) taker {
 	a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
 	if err := a.secure.Shake(); err != nil {
 		e.failed(a, err)
 		return nil
 	}
-	a.watch.Arm(0)
-	if a.watch.Fired() {
+	if a.watch.Arm(0); a.watch.Fired() {
 		return nil
 	}
 	a.TLS = a.secure
-	if state := a.secure.ConnectionState(); state.NegotiatedProtocol == "h2" && e.http2 != nil {
+	state := a.secure.ConnectionState()
+	e.listener.Identify(&a.Peer, &state)
+	switch state.NegotiatedProtocol {
+	case "h2":
+		return e.http2
+	case "acme-tls/1":
+		return nil
+	default:
+		return e.http1
+	}
+}
+
+// peek reads until it is known whether the client begins with HTTP/2's preface (RFC 9113
+// §3.4), whose first line no request of HTTP/1.1 has.
+func (e *entry) peek(a *arrival) taker {
+	a.watch.Arm(e.listener.IdleDeadline(e.core.Sweeper.Now()))
+	buf := make([]byte, len(http2.Preface))
+	n := 0
+	for n < len(buf) && string(buf[:n]) == http2.Preface[:n] {
+		m, err := a.TCP.Read(buf[n:])
+		if err != nil {
+			return nil
+		}
+		if n += m; !a.heard.Swap(true) {
+			a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
+		}
+	}
+	if a.watch.Arm(0); a.watch.Fired() {
+		return nil
+	}
+	a.Early = buf[:n]
+	if n == len(buf) {
 		return e.http2
 	}
 	return e.http1
@@ -121,6 +187,7 @@ func (e *entry) meet(a *arrival) (next taker) {
 
 // failed counts a handshake that came to nothing.
 func (e *entry) failed(a *arrival, err error) {
+	e.failures.Failed(certs.Failure(err))
 	e.log.Debug("TLS handshake failed", "listener", e.listener.Name, "client", a.Remote.String(), "err", err)
 }
 
@@ -152,12 +219,7 @@ func (e *entry) remove(a *arrival) {
 }
 
 // servers are those behind it.
-func (e *entry) servers() []taker {
-	if e.http2 == nil {
-		return []taker{e.http1}
-	}
-	return []taker{e.http1, e.http2}
-}
+func (e *entry) servers() []taker { return []taker{e.http1, e.http2} }
 
 // Drain implements server.
 func (e *entry) Drain() {
@@ -177,7 +239,7 @@ func (e *entry) Shutdown(ctx context.Context) (cut int) {
 	e.mu.Lock()
 	e.closing = true
 	for a := range e.arriving {
-		if wire.Quiet(a.Raw) && !a.secure.Heard() {
+		if wire.Quiet(a.Raw) && !a.begun() {
 			a.Expire()
 		}
 	}

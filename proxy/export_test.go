@@ -8,7 +8,7 @@ func (p *Proxy) Arriving(name string) (n int) {
 
 // Heard is explained with Arriving.
 func (p *Proxy) Heard(name string) int {
-	return p.countArriving(name, func(a *arrival) bool { return a.secure.Heard() })
+	return p.countArriving(name, func(a *arrival) bool { return a.begun() })
 }
 
 func (p *Proxy) countArriving(name string, what func(*arrival) bool) (n int) {

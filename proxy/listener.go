@@ -87,7 +87,7 @@ func (p *Proxy) newServer(c config.Listener, l *listener) server {
 	}
 	cl := core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate)
 	var s server = http1.NewServer(p.core, cl, p.log)
-	if c.Protocol == "https" {
+	if c.Protocol == "https" || c.H2C {
 		s = p.newEntry(cl)
 	}
 	if p.draining {

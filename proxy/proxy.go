@@ -28,6 +28,7 @@ type Proxy struct {
 	log     *slog.Logger
 	// certificates are those of https listeners.
 	certificates Certificates
+	handshakes   *metrics.TLS
 
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -66,13 +67,14 @@ func New(log *slog.Logger, m *metrics.Downstream, health *healthcheck.Monitor) *
 
 // Certificates are how the clients of https listeners are met.
 type Certificates interface {
-	// Config returns the TLS of the listener of that name, for the next connection. It is
-	// called for each.
+	// Config returns the TLS of the listener of that name, as its settings are now. It is
+	// called when they are put in force, and the result is the caller's; nil: there are none.
 	Config(listener string) *tls.Config
 }
 
-// Secure has https listeners use c. It comes before the first Listen.
-func (p *Proxy) Secure(c Certificates) { p.certificates = c }
+// Secure has https listeners use c, and handshakes that fail counted in m. It comes before
+// the first Listen.
+func (p *Proxy) Secure(c Certificates, m *metrics.TLS) { p.certificates, p.handshakes = c, m }
 
 // Publish puts t, built from the table in use, in force for the requests that begin
 // from now on. healthcheck must have adopted it. One goroutine calls it.

@@ -84,6 +84,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
 	}
+	a.proxy.Secure(a.certs, set.TLS)
 	a.config.Store(cfg)
 	set.Register(a.proxy)
 	a.proxy.Limit(cfg.Limits)

@@ -29,9 +29,6 @@ type Listener struct {
 // gate is that of the socket, which several Listeners may have had.
 func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener, gate *Gate) *Listener {
 	l := &Listener{Listener: c, Metrics: m, Scheme: "http", gate: gate}
-	if c.Protocol == "https" {
-		l.Scheme = "https"
-	}
 	_, l.Port, _ = net.SplitHostPort(addr.String())
 	if c.Protocol == "https" {
 		l.Scheme = "https"

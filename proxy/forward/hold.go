@@ -16,6 +16,8 @@ type Hold struct {
 	// upstream is the endpoint's connection while it may be aborted.
 	upstream atomic.Pointer[upstream.Conn]
 	gone     atomic.Bool
+	// left says that the client has left, whatever the Trip was about.
+	left atomic.Bool
 	// asked says that the whole request is sent and the head of the response is waited for.
 	asked atomic.Bool
 	// mover moves the request elsewhere when its endpoint is taken out, nil: it may not be;
@@ -40,8 +42,10 @@ func (h *Hold) Probe(f *Forwarder, client interface{ Left() bool }, watch *wire.
 	h.move(held)
 }
 
-// Leave ends the wait for an endpoint because the client has left.
+// Leave ends the wait for an endpoint because the client has left, and each that begins
+// later. It does not block.
 func (h *Hold) Leave() {
+	h.left.Store(true)
 	if up := h.upstream.Swap(nil); up != nil {
 		h.gone.Store(true)
 		up.Abort()
@@ -80,6 +84,9 @@ func (t *Trip) take(up *upstream.Conn, now int64) {
 	t.movable()
 	t.hold.upstream.Store(up)
 	t.watch.Wait(now)
+	if t.hold.left.Load() { // meanwhile
+		t.hold.Leave()
+	}
 }
 
 func (t *Trip) drop() bool {

@@ -89,7 +89,7 @@ func (t *Trip) copyHead(dst []byte) []byte {
 	if t.X.Listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	return t.X.AppendCookie(dst)
+	return t.X.AppendCookie(append(dst, t.X.Listener.HSTS...))
 }
 
 // appendHead appends the response's head as it goes to the client, without its end.
@@ -119,7 +119,7 @@ func (t *Trip) appendHead(dst []byte, to Framing) []byte {
 	if t.X.Listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	dst = t.X.AppendCookie(t.appendRequestID(dst))
+	dst = t.X.AppendCookie(append(t.appendRequestID(dst), t.X.Listener.HSTS...))
 	if edits != nil {
 		dst = t.X.AppendEdits(dst, edits)
 	}

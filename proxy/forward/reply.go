@@ -109,7 +109,7 @@ func (t *Trip) writeOwn(body []byte, reason core.Reason) error {
 		out = append(out, "\r\nContent-Length: "...)
 		out = strconv.AppendInt(out, int64(len(body)), 10)
 	}
-	out = t.appendRequestID(append(out, "\r\n"...))
+	out = t.appendRequestID(append(append(out, "\r\n"...), t.X.Listener.HSTS...))
 	out = t.client.EndHead(out, to)
 	if string(t.X.Method) == "HEAD" {
 		body = nil

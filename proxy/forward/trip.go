@@ -120,6 +120,7 @@ func (t *Trip) Begin(f *Forwarder, client Client, hold *Hold, watch *wire.Watch)
 	t.up = nil
 	t.Serving, t.Sent, t.Deadline, t.Malformed = true, 0, 0, nil
 	hold.gone.Store(false)
+	hold.left.Store(false)
 }
 
 // Forget lets go of what belongs to the client: the Trip is for another one's use.

@@ -190,8 +190,8 @@ func (s *Stream) Head() []byte { return s.head }
 // Head returns the front of it then, which may be anything, and there is no body.
 func (s *Stream) TooLarge() bool { return s.large }
 
-// Watch returns the deadline of the stream. When it is over, what waits for the client or
-// an Aborter ends; what need not wait still works.
+// Watch returns the deadline of the stream. When it is over, what waits for the client
+// ends; what need not wait still works.
 func (s *Stream) Watch() *wire.Watch { return &s.watch }
 
 // Expire implements wire.Expirer.
@@ -200,7 +200,6 @@ func (s *Stream) Expire() {
 	defer s.conn.mu.Unlock()
 	s.late = true
 	s.wakeAll()
-	s.abort()
 }
 
 // Probe implements wire.Prober: it asks the Aborter, if that is a Prober too. That may
@@ -221,12 +220,11 @@ func (s *Stream) Gone() bool {
 	return s.err == ErrGone //nolint:errorlint // it is never wrapped
 }
 
-// Hold has a aborted when the client breaks the stream off, leaves, or the deadline is
-// over; it returns false, and does nothing, when that is the case already. Drop ends it.
+// Hold has a aborted when the client breaks the stream off, or leaves; it returns false, and does nothing, when that is the case already. Drop ends it.
 func (s *Stream) Hold(a Aborter) bool {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if s.err != nil || s.late {
+	if s.err != nil {
 		return false
 	}
 	s.held = a

@@ -10,10 +10,15 @@ import (
 
 // certificates are those of the https listeners of an Usher: one certificate for the names
 // that tests use.
-type certificates struct{ config *tls.Config }
+type certificates struct{ tb testing.TB }
 
 // Config implements proxy.Certificates.
-func (c *certificates) Config(string) *tls.Config { return c.config }
+func (c *certificates) Config(string) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{signed(c.tb).pair}, MinVersion: tls.VersionTLS12,
+		DynamicRecordSizingDisabled: true,
+	}
+}
 
 // authority signs the certificates of all tests of a process.
 type authority struct {
@@ -31,18 +36,6 @@ func signed(tb testing.TB) *authority {
 		shared.pair, _, _ = shared.Issue("example.com", "localhost", "127.0.0.1")
 	})
 	return &shared
-}
-
-// certificatesFor returns what Start gives https listeners, with the protocols that they
-// offer.
-func certificatesFor(tb testing.TB, protocols ...string) *certificates {
-	tb.Helper()
-	return &certificates{&tls.Config{
-		Certificates:                []tls.Certificate{signed(tb).pair},
-		MinVersion:                  tls.VersionTLS12,
-		NextProtos:                  protocols,
-		DynamicRecordSizingDisabled: true,
-	}}
 }
 
 // ClientTLS is how a client that trusts the Usher's certificate speaks TLS to it.

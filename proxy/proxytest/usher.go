@@ -89,7 +89,7 @@ func Start(tb testing.TB, o Options) *Usher {
 		cancel()
 		<-done
 	})
-	u.Proxy.Secure(certificatesFor(tb, "http/1.1"))
+	u.Proxy.Secure(&certificates{tb}, set.TLS)
 	u.Publish(o.Services...)
 	u.Listen(o.Listeners...)
 	return u
@@ -129,6 +129,7 @@ func Listener(c config.Listener) config.Listener {
 	c.Protocol = cmp.Or(c.Protocol, "http")
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
 	c.KeepaliveTimeout = cmp.Or(c.KeepaliveTimeout, 30*time.Second)
+	c.HTTP2 = cmp.Or(c.HTTP2, config.DefaultHTTP2())
 	return c
 }
 

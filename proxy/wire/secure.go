@@ -83,9 +83,37 @@ func (s *Secure) CloseWrite() error { return s.Send(nil, true) }
 // Goodbye says farewell if there is room for it in the socket, and does not wait. It is
 // for a connection that closes, from the goroutine that owns it.
 func (s *Secure) Goodbye() {
-	s.sock.hasty = true
+	s.sock.hasty.Store(true)
 	_ = s.Conn.CloseWrite() // it may have been said
 	_ = s.Flush()
+}
+
+// Eager returns the connection for who writes whole batches: each Write leaves at once, and
+// Close says farewell.
+func (s *Secure) Eager() net.Conn { return &eager{Secure: s} }
+
+type eager struct {
+	*Secure
+	// writing says that a Write is under way.
+	writing atomic.Bool
+}
+
+// Write implements net.Conn.
+func (e *eager) Write(p []byte) (int, error) {
+	e.writing.Store(true)
+	defer e.writing.Store(false)
+	if err := e.Send(p, false); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close implements net.Conn. It does not wait.
+func (e *eager) Close() error {
+	if !e.writing.Load() { // which might wait for a client that does not read
+		e.Goodbye()
+	}
+	return e.sock.Close()
 }
 
 // gatherMost is how much may gather before it is written, whoever asks.
@@ -107,7 +135,7 @@ type secureSocket struct {
 	fd            uintptr
 	within, ready bool
 	// hasty makes writes not wait.
-	hasty bool
+	hasty atomic.Bool
 	// heard says that something has come.
 	heard atomic.Bool
 
@@ -171,7 +199,7 @@ func (s *secureSocket) flush(last bool) error {
 	}
 	b := *s.out
 	rest, err := s.writeNow(b, last)
-	if err == nil && len(rest) > 0 && !s.hasty {
+	if err == nil && len(rest) > 0 && !s.hasty.Load() {
 		_, err = s.TCPConn.Write(rest)
 	}
 	if err == nil && last && (len(rest) > 0 || !s.within) {
@@ -194,7 +222,7 @@ func (s *secureSocket) writeNow(b []byte, last bool) (rest []byte, err error) {
 		n, err = RawWriteLast(s.fd, b)
 	case s.within:
 		n, err = RawWrite(s.fd, b)
-	case s.hasty:
+	case s.hasty.Load():
 		n, err = s.tryWrite(b)
 	}
 	if err == ErrAgain { //nolint:errorlint // it is never wrapped here
