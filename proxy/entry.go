@@ -179,7 +179,7 @@ func (e *entry) peek(a *arrival) taker {
 		return nil
 	}
 	a.Early = buf[:n]
-	if n == len(buf) {
+	if string(a.Early) == http2.Preface {
 		return e.http2
 	}
 	return e.http1

@@ -221,3 +221,23 @@ func (s *slowHello) Write(b []byte) (int, error) {
 	n, err := s.Conn.Write(b[1:])
 	return n + 1, err
 }
+
+// A listener that takes HTTP/2 without TLS takes HTTP/1.1 as well, however little of it
+// comes at a time.
+func TestPrefaceOrNot(t *testing.T) {
+	t.Parallel()
+	u := proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{{H2C: true}}, Services: proxytest.Origins(proxytest.Echo(t).Addr),
+	})
+	whole := u.Dial()
+	whole.Send(asterisk + asterisk)
+	whole.OK("OPTIONS", "")
+	whole.OK("OPTIONS", "")
+	bytewise := u.Dial()
+	for _, b := range "PRI" + asterisk { // a method that begins like the preface
+		bytewise.Send("%c", b)
+	}
+	if r := bytewise.Read("PRIOPTIONS"); r.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %s", r.Status)
+	}
+}
