@@ -1,0 +1,457 @@
+package h2
+
+import (
+	"errors"
+
+	"golang.org/x/net/http2"
+)
+
+// maxFloods is how many frames that ask for an answer, or carry nothing, may come in a row
+// with nothing useful in between.
+const maxFloods = 1000
+
+// read reads frames until the session has ended.
+func (s *Session) read() {
+	defer s.stopped()
+	err := s.preface()
+	for err == nil {
+		err = s.frame()
+	}
+	s.wakeStreams()
+	var v *violation
+	if !errors.As(err, &v) {
+		s.fail(err)
+		return
+	}
+	s.condemn(err, v.code)
+}
+
+// condemn ends the session for what the endpoint has done, and tells it.
+func (s *Session) condemn(err error, code http2.ErrCode) {
+	s.mu.Lock()
+	s.leaving = true
+	s.farewell(code)
+	s.failure = &lostError{err}
+	for _, st := range s.streams {
+		st.end(s.failure)
+	}
+	s.starved = nil
+	s.wake()
+	s.mu.Unlock()
+	s.readyOnce.Do(func() { close(s.ready) })
+}
+
+// fill waits until n bytes are at hand. Before that those are woken who have been given
+// something: by then it is as much as came.
+func (s *Session) fill(n int) error {
+	r := &s.reader
+	if r.br.Buffered() >= n {
+		return nil
+	}
+	s.wakeStreams()
+	if _, err := r.br.Peek(n); err != nil {
+		return err
+	}
+	s.hear()
+	return nil
+}
+
+// wakeStreams wakes those who have been given something.
+func (s *Session) wakeStreams() {
+	r := &s.reader
+	if len(r.woken) == 0 {
+		return
+	}
+	s.mu.Lock()
+	for i, st := range r.woken {
+		st.due = false
+		st.readable.Signal()
+		r.woken[i] = nil
+	}
+	s.mu.Unlock()
+	r.woken = r.woken[:0]
+}
+
+// give notes that a stream has something to read, with s.mu held.
+func (s *Session) give(st *Stream) {
+	if !st.due {
+		st.due = true
+		s.reader.woken = append(s.reader.woken, st)
+	}
+}
+
+// header reads the header of a frame.
+func (s *Session) header() (fh http2.FrameHeader, err error) {
+	if err = s.fill(frameHeader); err != nil {
+		return fh, err
+	}
+	fh, err = s.reader.framer.ReadFrameHeader()
+	return fh, s.explain(err)
+}
+
+// explain makes what the Framer says about a frame a violation.
+func (s *Session) explain(err error) error {
+	var code http2.ConnectionError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &code):
+		why := "a malformed frame"
+		if detail := s.reader.framer.ErrorDetail(); detail != nil {
+			why = detail.Error()
+		}
+		return &violation{http2.ErrCode(code), why}
+	case errors.Is(err, http2.ErrFrameTooLarge):
+		return &violation{http2.ErrCodeFrameSize, err.Error()}
+	default:
+		return err
+	}
+}
+
+// preface reads the first frame, which has the settings (RFC 9113 §3.4).
+func (s *Session) preface() error {
+	fh, err := s.header()
+	if err != nil {
+		return err
+	}
+	if fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck) {
+		return protocol("it does not begin with its settings")
+	}
+	if err := s.other(fh); err != nil {
+		return err
+	}
+	s.readyOnce.Do(func() { close(s.ready) })
+	return nil
+}
+
+// frame reads a frame and does what it says.
+func (s *Session) frame() error {
+	fh, err := s.header()
+	if err != nil {
+		return err
+	}
+	switch fh.Type {
+	case http2.FrameData:
+		return s.data(fh)
+	case http2.FrameHeaders:
+		return s.headers(fh)
+	case http2.FramePushPromise:
+		return protocol("it pushes")
+	default:
+		return s.other(fh)
+	}
+}
+
+// other reads a frame that carries nothing of a message.
+func (s *Session) other(fh http2.FrameHeader) error {
+	if err := s.fill(min(int(fh.Length), readBuffer)); err != nil {
+		return err
+	}
+	frame, err := s.reader.framer.ReadFrameForHeader(fh)
+	var wrong http2.StreamError
+	if errors.As(err, &wrong) {
+		return s.wrong(wrong)
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	switch f := frame.(type) {
+	case *http2.SettingsFrame:
+		return s.settings(f)
+	case *http2.PingFrame:
+		return s.pinged(f)
+	case *http2.WindowUpdateFrame:
+		return s.windowUpdate(f)
+	case *http2.RSTStreamFrame:
+		return s.reset(f)
+	case *http2.GoAwayFrame:
+		return s.goAway(f)
+	default:
+		return nil // unknown ones are for others (RFC 9113 §5.5)
+	}
+}
+
+// wrong ends a stream that one of its frames is wrong for.
+func (s *Session) wrong(e http2.StreamError) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.never(e.StreamID) {
+		return protocol("a frame on a stream that was not begun")
+	}
+	if st := s.streams[e.StreamID]; st != nil {
+		st.malformed(e.Code, "a malformed frame")
+	}
+	return nil
+}
+
+// never says whether a stream was never begun, with s.mu held.
+func (s *Session) never(id uint32) bool { return id%2 == 0 || id >= s.next }
+
+// flood counts a frame that is of no use by itself, with s.mu held.
+func (s *Session) flood() error {
+	if s.peer.floods++; s.peer.floods > maxFloods {
+		return &violation{http2.ErrCodeEnhanceYourCalm, "a flood of frames that carry nothing"}
+	}
+	return s.control()
+}
+
+func (s *Session) settings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	if err := s.flood(); err != nil {
+		return err
+	}
+	if err := f.ForeachSetting(s.setting); err != nil {
+		return err
+	}
+	s.out = appendFrame(s.out, http2.FrameSettings, http2.FlagSettingsAck, 0, 0)
+	s.wake()
+	return nil
+}
+
+// setting takes one setting of the endpoint.
+func (s *Session) setting(v http2.Setting) error {
+	if err := v.Valid(); err != nil {
+		return s.explain(err)
+	}
+	switch v.ID {
+	case http2.SettingMaxConcurrentStreams:
+		s.peer.maxStreams = int(min(v.Val, maxStreams))
+		s.freed = true
+	case http2.SettingMaxFrameSize:
+		s.peer.maxFrame = min(int(v.Val), outLimit/4)
+	case http2.SettingHeaderTableSize:
+		s.resize = true
+	case http2.SettingInitialWindowSize:
+		return s.initialWindow(int64(v.Val))
+	}
+	return nil
+}
+
+func (s *Session) pinged(f *http2.PingFrame) error {
+	if f.IsAck() {
+		if f.Data == s.ping.data() {
+			s.ping.sent = 0
+		}
+		return nil
+	}
+	if err := s.flood(); err != nil {
+		return err
+	}
+	s.out = appendPing(s.out, http2.FlagPingAck, f.Data)
+	s.wake()
+	return nil
+}
+
+func (s *Session) reset(f *http2.RSTStreamFrame) error {
+	if s.never(f.StreamID) {
+		return protocol("RST_STREAM for a stream that was not begun")
+	}
+	if st := s.streams[f.StreamID]; st != nil {
+		st.resetBy(f.ErrCode)
+	}
+	return nil
+}
+
+// goAway begins no more streams. Those that the endpoint has not taken are sent elsewhere
+// (RFC 9113 §6.8).
+func (s *Session) goAway(f *http2.GoAwayFrame) error {
+	s.leaving = true
+	for id, st := range s.streams {
+		if id > f.LastStreamID {
+			st.end(ErrUnsent)
+		}
+	}
+	if s.active == 0 {
+		s.leave()
+	}
+	return nil
+}
+
+// data reads a frame of data. Its bytes go to the stream as they come.
+func (s *Session) data(fh http2.FrameHeader) error {
+	if fh.StreamID == 0 {
+		return protocol("DATA on no stream")
+	}
+	left, pad := int(fh.Length), 0
+	if fh.Flags.Has(http2.FlagDataPadded) {
+		var err error
+		if pad, err = s.padding(left, 1); err != nil {
+			return err
+		}
+		left -= 1 + pad
+	}
+	end := fh.Flags.Has(http2.FlagDataEndStream)
+	if err := s.expect(fh, left, end); err != nil {
+		return err
+	}
+	for first := true; left > 0 || first; first = false {
+		if err := s.fill(min(left, 1)); err != nil {
+			return err
+		}
+		b, _ := s.reader.br.Peek(min(left, s.reader.br.Buffered()))
+		left -= len(b)
+		s.mu.Lock()
+		if st := s.streams[fh.StreamID]; st != nil {
+			st.received(b, end && left == 0)
+		}
+		s.unlock()
+		_, _ = s.reader.br.Discard(len(b)) // they are at hand
+	}
+	return s.discard(pad)
+}
+
+// padding reads the length of a frame's padding; other bytes of its payload of so many
+// come in front of what it pads.
+func (s *Session) padding(length, other int) (int, error) {
+	if length < other {
+		return 0, &violation{http2.ErrCodeFrameSize, "a frame too short for its flags"}
+	}
+	if err := s.fill(1); err != nil {
+		return 0, err
+	}
+	b, _ := s.reader.br.ReadByte() // it is at hand
+	if int(b) > length-other {
+		return 0, protocol("more padding than there is of the frame")
+	}
+	return int(b), nil
+}
+
+func (s *Session) discard(n int) error {
+	for n > 0 {
+		if err := s.fill(1); err != nil {
+			return err
+		}
+		m, _ := s.reader.br.Discard(min(n, s.reader.br.Buffered()))
+		n -= m
+	}
+	return nil
+}
+
+// expect checks a frame of data against the windows, and takes its length off them.
+func (s *Session) expect(fh http2.FrameHeader, data int, end bool) error {
+	n := int(fh.Length)
+	r := &s.reader
+	if r.left -= n; r.left < 0 {
+		return &violation{http2.ErrCodeFlowControl, "more data than the session's window takes"}
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if s.never(fh.StreamID) {
+		return protocol("DATA on a stream that was not begun")
+	}
+	s.peer.floods++
+	if data > 0 || end {
+		s.peer.floods = 0
+	}
+	if s.peer.floods > maxFloods {
+		return &violation{http2.ErrCodeEnhanceYourCalm, "a flood of empty frames"}
+	}
+	s.ping.useful = true
+	if r.received += n; r.received >= sessionWindow/2 {
+		s.out = appendWindowUpdate(s.out, 0, r.received)
+		s.wake()
+		r.left += r.received
+		r.received = 0
+	}
+	if st := s.streams[fh.StreamID]; st != nil {
+		st.expect(n, n-data)
+	}
+	return nil
+}
+
+// headers reads the fields of a response, or of its trailers, in as many frames as they
+// take. Those of a stream that is gone are read as well: the table is the session's.
+func (s *Session) headers(fh http2.FrameHeader) error {
+	id, end := fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream)
+	s.mu.Lock()
+	known := !s.never(id)
+	st := s.streams[id]
+	s.reader.block.reset(st)
+	s.peer.floods = 0
+	s.ping.useful = true
+	s.mu.Unlock()
+	if !known {
+		return protocol("HEADERS on a stream that was not begun")
+	}
+	left, pad, err := s.headersStart(fh)
+	if err != nil {
+		return err
+	}
+	if err := s.fragment(left); err != nil {
+		return err
+	}
+	if err := s.discard(pad); err != nil {
+		return err
+	}
+	for !fh.Flags.Has(http2.FlagHeadersEndHeaders) {
+		if fh, err = s.header(); err != nil {
+			return err
+		}
+		if err := s.fragment(int(fh.Length)); err != nil {
+			return err
+		}
+	}
+	if err := s.reader.hpack.Close(); err != nil {
+		return &violation{http2.ErrCodeCompression, err.Error()}
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if st := s.streams[id]; st != nil {
+		st.fields(&s.reader.block, end)
+	}
+	return nil
+}
+
+// headersStart reads what comes in front of the fields and says how long they are, and
+// what is behind them.
+func (s *Session) headersStart(fh http2.FrameHeader) (left, pad int, err error) {
+	left = int(fh.Length)
+	front := 0
+	if fh.Flags.Has(http2.FlagHeadersPriority) {
+		front = 5
+	}
+	if fh.Flags.Has(http2.FlagHeadersPadded) {
+		front++
+		if pad, err = s.padding(left, front); err != nil {
+			return 0, 0, err
+		}
+		left--
+		front--
+	}
+	if left < front {
+		return 0, 0, &violation{http2.ErrCodeFrameSize, "a frame too short for its flags"}
+	}
+	return left - front - pad, pad, s.discard(front)
+}
+
+// maxFragments bounds the fields of one block as they are on the wire, and the frames that
+// they come in: what the compression makes of it is bounded apart.
+const (
+	maxFragments = 2 * maxHead
+	maxFrames    = 16
+)
+
+// fragment reads n bytes of a block of fields.
+func (s *Session) fragment(n int) error {
+	b := &s.reader.block
+	b.frames++
+	if b.wire += n; b.wire > maxFragments || b.frames > maxFrames {
+		return &violation{http2.ErrCodeEnhanceYourCalm, "more fields than are taken"}
+	}
+	for n > 0 {
+		if err := s.fill(1); err != nil {
+			return err
+		}
+		p, _ := s.reader.br.Peek(min(n, s.reader.br.Buffered()))
+		if _, err := s.reader.hpack.Write(p); err != nil {
+			return &violation{http2.ErrCodeCompression, err.Error()}
+		}
+		n -= len(p)
+		_, _ = s.reader.br.Discard(len(p)) // they are at hand
+	}
+	return nil
+}
