@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -49,12 +48,6 @@ func (e *clientError) Unwrap() error { return e.err }
 
 // errTooLarge is a body over the listener's limit.
 var errTooLarge = errors.New("larger than this listener takes")
-
-// chunkBuffers are for framing the chunks of bodies.
-var chunkBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, readBuffer+64)
-	return &b
-}}
 
 // startPump begins to send the body.
 func (c *conn) startPump(a *core.Attempt) {
@@ -185,16 +178,29 @@ func (c *conn) peekBody(left int64, idle time.Duration) ([]byte, error) {
 
 // sendUp writes b to the endpoint. However long that takes, it is not the client's doing.
 func (c *conn) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	first := c.beginSending(up, idle)
+	_, err := up.Write(b)
+	c.endSending(up, first)
+	return err
+}
+
+// beginSending gives the endpoint its time to take something, unless its response has begun:
+// first says that it has not.
+func (c *conn) beginSending(up *upstream.Conn, idle time.Duration) (first bool) {
 	c.watch.Disarm(c.pump.armed)
-	first := !c.pump.headSeen.Load()
+	first = !c.pump.headSeen.Load()
 	if first {
 		up.Watch.Arm(c.until(c.now(), idle))
 	}
-	_, err := up.Write(b)
+	return first
+}
+
+// endSending ends what beginSending began: the client's next bytes are not the endpoint's to
+// wait for.
+func (c *conn) endSending(up *upstream.Conn, first bool) {
 	if first && !c.pump.headSeen.Load() {
-		up.Watch.Arm(c.deadline) // the client's next bytes are not the endpoint's to wait for
+		up.Watch.Arm(c.deadline)
 	}
-	return err
 }
 
 // spliceBody moves the rest of the body within the kernel to the endpoint's plain
@@ -243,15 +249,16 @@ func (c *conn) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, i
 // sendChunks decodes the body's chunks and sends them framed anew; trailers are
 // dropped.
 func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
-	buf, _ := chunkBuffers.Get().(*[]byte)
-	defer chunkBuffers.Put(buf)
 	limit := uint64(c.listener.MaxBodySize)
 	for {
 		c.armPump(c.until(c.now(), idle))
 		b, err := c.chunks.Next()
 		if errors.Is(err, io.EOF) {
 			c.pump.last.Store(true)
-			return c.sendUp(up, []byte("0\r\n\r\n"), idle)
+			first := c.beginSending(up, idle)
+			err = up.WriteLastChunk()
+			c.endSending(up, first)
+			return err
 		}
 		if err != nil {
 			return &clientError{err}
@@ -259,8 +266,9 @@ func (c *conn) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		if limit > 0 && c.pump.sent.Load()+uint64(len(b)) > limit {
 			return &clientError{errTooLarge}
 		}
-		*buf = append(append(wire.AppendChunkHeader((*buf)[:0], len(b)), b...), "\r\n"...)
-		if err := c.sendUp(up, *buf, idle); err != nil {
+		first := c.beginSending(up, idle)
+		err = up.WriteChunk(b)
+		if c.endSending(up, first); err != nil {
 			return err
 		}
 		c.pump.sent.Add(uint64(len(b)))
