@@ -24,6 +24,9 @@ var (
 	ErrViolation = errors.New("HTTP/2 protocol error")
 	// ErrSilent is a session whose endpoint does not answer to a PING.
 	ErrSilent = errors.New("the endpoint is silent")
+	// errHungUp is a connection that the endpoint has closed. It is no io.EOF: that would be
+	// the end of a response.
+	errHungUp = errors.New("the endpoint closed the connection")
 	// errEnded is a stream that was given up by its owner.
 	errEnded = errors.New("the stream was ended")
 )

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"errors"
+	"io"
 
 	"golang.org/x/net/http2"
 )
@@ -18,6 +19,9 @@ func (s *Session) read() {
 		err = s.frame()
 	}
 	s.wakeStreams()
+	if errors.Is(err, io.EOF) {
+		err = errHungUp
+	}
 	var v *violation
 	if !errors.As(err, &v) {
 		s.fail(err)

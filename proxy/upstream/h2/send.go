@@ -131,14 +131,14 @@ func (s *Session) feed() {
 		s.starved[last] = nil
 		s.starved = s.starved[:last]
 		st.starving = false
-		if st.state != open {
-			continue
-		}
-		if len(st.unsent) == 0 {
+		switch {
+		case st.state != open:
+		case len(st.unsent) > 0:
+			st.resume()
+		case st.waits:
 			st.writable.Signal()
 			return
 		}
-		st.resume()
 	}
 }
 
@@ -184,8 +184,12 @@ func (st *Stream) send(p []byte, allowed func() bool) (n int, err error) {
 		}
 		if st.sendWindow > 0 {
 			st.queue()
+		} else {
+			s.feed() // the session has room that is of no use here
 		}
+		st.waits = true
 		st.writable.Wait()
+		st.waits = false
 	}
 }
 

@@ -45,7 +45,9 @@ type exchange struct {
 	// sendWindow is how much of the body may be sent, left how much there is, -1 for chunks.
 	sendWindow, left int64
 	// unsent is what Open was given of the body and could not send yet.
-	unsent     []byte
+	unsent []byte
+	// waits says that somebody waits for room.
+	waits      bool
 	localEnded bool
 	writeErr   error
 

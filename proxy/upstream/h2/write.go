@@ -43,13 +43,13 @@ func (s *Session) write() {
 				s.fail(errEnded)
 				return
 			}
-			s.sent(b)
+			s.reuse(b)
 		}
 	}
 }
 
 // takeOut returns what waits, and whether it is the last; nothing and false leave the
-// goroutine to be woken.
+// goroutine to be woken. Those who wait for room go on meanwhile.
 func (s *Session) takeOut() (b []byte, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,17 +60,17 @@ func (s *Session) takeOut() (b []byte, last bool) {
 	}
 	b = s.out
 	s.out, s.spare = s.spare[:0], nil
+	s.feed()
 	return b, last
 }
 
-// sent takes the buffer back, and lets those go on who wait for room.
-func (s *Session) sent(b []byte) {
+// reuse takes the buffer back of what was sent, unless it is larger than mostly needed.
+func (s *Session) reuse(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cap(b) <= spareLimit || len(b) > spareLimit/2 && cap(b) <= 2*outLimit {
 		s.spare = b[:0]
 	}
-	s.feed()
 }
 
 // control checks that answers to the endpoint do not heap up, with s.mu held.
