@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
 	"usher/config"
 	"usher/proxy/proxytest"
 	"usher/proxy/upstream/upstreamtest"
@@ -113,4 +116,12 @@ func (tr *h2Transport) serve(tb testing.TB, h http.HandlerFunc, settings ...func
 func (tr *h2Transport) proxied(tb testing.TB, p config.Policy, addresses ...string) *proxytest.Usher {
 	tb.Helper()
 	return proxytest.Start(tb, proxytest.Options{Policy: tr.policy(p), Services: proxytest.Origins(addresses...)})
+}
+
+// credentials are how a server of gRPC is spoken to.
+func (tr *h2Transport) credentials() []grpc.ServerOption {
+	if tr.authority == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(tr.server.Clone()))}
 }
