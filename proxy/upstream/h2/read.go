@@ -89,16 +89,16 @@ func (s *Session) header() (fh http2.FrameHeader, err error) {
 	if err = s.fill(frameHeader); err != nil {
 		return fh, err
 	}
-	fh, err = s.reader.framer.ReadFrameHeader()
-	return fh, s.explain(err)
+	if fh, err = s.reader.framer.ReadFrameHeader(); err != nil {
+		err = s.explain(err)
+	}
+	return fh, err
 }
 
 // explain makes what the Framer says about a frame a violation.
 func (s *Session) explain(err error) error {
 	var code http2.ConnectionError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &code):
 		why := "a malformed frame"
 		if detail := s.reader.framer.ErrorDetail(); detail != nil {
