@@ -25,12 +25,14 @@ func TestSpokenTo(t *testing.T) {
 		want     *TLS
 		http2    bool
 	}{
-		"plain":                   {"a.com/", config.Policy{}, nil, false},
-		"proto=http":              {"a.com/ proto=http", config.Policy{}, nil, false},
-		"tlsskipverify alone":     {"a.com/ tlsskipverify=true", config.Policy{}, nil, false},
-		"by the rule":             {"a.com/ proto=https", config.Policy{}, &TLS{ServerName: "i"}, false},
-		"its host":                {"a.com/ proto=https host=b.com", config.Policy{}, &TLS{ServerName: "b.com"}, false},
-		"its host with a port":    {"a.com/ proto=https host=b.com:8443", config.Policy{}, &TLS{ServerName: "b.com"}, false},
+		"plain":               {"a.com/", config.Policy{}, nil, false},
+		"proto=http":          {"a.com/ proto=http", config.Policy{}, nil, false},
+		"tlsskipverify alone": {"a.com/ tlsskipverify=true", config.Policy{}, nil, false},
+		"by the rule":         {"a.com/ proto=https", config.Policy{}, &TLS{ServerName: "i"}, false},
+		"its host":            {"a.com/ proto=https host=b.com", config.Policy{}, &TLS{ServerName: "b.com"}, false},
+		"its host with a port": {
+			"a.com/ proto=https host=b.com:8443", config.Policy{}, &TLS{ServerName: "b.com"}, false,
+		},
 		"its host is the address": {"a.com/ proto=https host=dst", config.Policy{}, &TLS{ServerName: "i"}, false},
 		"strip is no host":        {"a.com/ proto=https strip=/x", config.Policy{}, &TLS{ServerName: "i"}, false},
 		"unverified": {

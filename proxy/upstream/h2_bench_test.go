@@ -14,6 +14,7 @@ import (
 
 	"usher/proxy/proxytest"
 	"usher/proxy/upstream"
+	"usher/routetable"
 )
 
 // steadyH2 starts an endpoint that allocates nothing: it answers each request with the same
@@ -93,14 +94,14 @@ func BenchmarkH2(b *testing.B) {
 	for _, tc := range []struct {
 		name string
 		size int
-		get  func() func() error
+		at   *routetable.Endpoint
 	}{
-		{"http1/100B", 100, func() func() error { return s.exchanges(s.Acquire(endpoint(old.Addr)), 100) }},
-		{"h2/100B", 100, func() func() error { return s.exchanges(s.Acquire(h2c.endpoint(steadyH2(b, 100))), 100) }},
-		{"h2/10KiB", 10 << 10, func() func() error { return s.exchanges(s.Acquire(h2c.endpoint(steadyH2(b, 10<<10))), 10<<10) }},
-		{"h2/100KiB", 100 << 10, func() func() error { return s.exchanges(s.Acquire(h2c.endpoint(steadyH2(b, 100<<10))), 100<<10) }},
+		{"http1/100B", 100, endpoint(old.Addr)},
+		{"h2/100B", 100, h2c.endpoint(steadyH2(b, 100))},
+		{"h2/10KiB", 10 << 10, h2c.endpoint(steadyH2(b, 10<<10))},
+		{"h2/100KiB", 100 << 10, h2c.endpoint(steadyH2(b, 100<<10))},
 	} {
-		exchange := tc.get()
+		exchange := s.exchanges(s.Acquire(tc.at), tc.size)
 		for _, parallel := range []int{1, 16} {
 			b.Run(fmt.Sprintf("%s/%d", tc.name, parallel), func(b *testing.B) {
 				b.ReportAllocs()

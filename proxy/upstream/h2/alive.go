@@ -55,6 +55,9 @@ func (s *Session) Check(now int64) {
 		s.ask(now)
 	}
 	s.expireLingering(now)
+	if s.active == 0 && len(s.out) == 0 {
+		s.out, s.spare, s.free = nil, nil, nil // an idle session holds little
+	}
 	s.unlock()
 	if dead {
 		s.fail(ErrSilent)

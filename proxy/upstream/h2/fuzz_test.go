@@ -62,7 +62,8 @@ func FuzzFrames(f *testing.F) {
 		s := Start(Options{Conn: conn, Socket: conn, Clock: func() int64 { return 1 }, Owner: &owner{}})
 		var streams []*Stream
 		for _, text := range []string{
-			get, "HEAD / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000),
+			get, "HEAD / HTTP/1.1\r\n\r\n",
+			"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000),
 		} {
 			st := s.Reserve()
 			if err := st.Open([]byte(text), true); err != nil {
@@ -133,7 +134,9 @@ func seeds() (out [][]byte) {
 		return h.Bytes()
 	}
 	head := func(id uint32, end bool, pairs ...string) {
-		_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: end, BlockFragment: block(pairs...)})
+		_ = fr.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, EndHeaders: true, EndStream: end, BlockFragment: block(pairs...),
+		})
 	}
 	for _, f := range []func(){
 		func() {
@@ -148,9 +151,14 @@ func seeds() (out [][]byte) {
 			head(5, true, "grpc-status", "0")
 		},
 		func() {
-			_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+			_ = fr.WriteSettings(
+				http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3},
+				http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1},
+			)
 			_ = fr.WritePing(false, [8]byte{1})
-			_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(":status", "200"), PadLength: 3})
+			_ = fr.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: 1, BlockFragment: block(":status", "200"), PadLength: 3,
+			})
 			_ = fr.WriteContinuation(1, true, block("a", "b"))
 			_ = fr.WriteRSTStream(1, http2.ErrCodeNo)
 			_ = fr.WriteGoAway(1, http2.ErrCodeNo, []byte("bye"))
@@ -168,8 +176,9 @@ func seeds() (out [][]byte) {
 // FuzzRequest: a request that is taken arrives as fields that HTTP/2 allows.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
-		get, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTE: trailers\r\n\r\nx", "GET / HTTP/1.1\r\nA: b\r\nhost:c\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n", "* * HTTP/1.1\r\n\r\n",
+		get, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTE: trailers\r\n\r\nx",
+		"GET / HTTP/1.1\r\nA: b\r\nhost:c\r\n\r\n", "* * HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
 		f.Add(seed)
 	}

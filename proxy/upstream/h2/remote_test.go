@@ -168,6 +168,12 @@ func (p *remote) head(id uint32, end bool, pairs ...string) {
 	}))
 }
 
+// block1 sends fields of stream 1 as they are on the wire.
+func (p *remote) block1(b ...byte) {
+	p.tb.Helper()
+	p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: b}))
+}
+
 // stream takes a stream, which must be there.
 func (p *remote) stream() *Stream {
 	p.tb.Helper()

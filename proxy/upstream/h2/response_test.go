@@ -9,6 +9,15 @@ import (
 	"golang.org/x/net/http2"
 )
 
+// What an endpoint is told that does wrong.
+const (
+	broken      = http2.ErrCodeProtocol
+	flow        = http2.ErrCodeFlowControl
+	calm        = http2.ErrCodeEnhanceYourCalm
+	frameSize   = http2.ErrCodeFrameSize
+	compression = http2.ErrCodeCompression
+)
+
 // What an endpoint answers is read as HTTP/1.1 has it.
 func TestResponse(t *testing.T) {
 	t.Parallel()
@@ -119,84 +128,86 @@ func TestMalformedResponse(t *testing.T) {
 		answer func(p *remote)
 		code   http2.ErrCode
 	}{
-		"upper case":          {"GET", with("A", "b"), http2.ErrCodeProtocol},
-		"empty name":          {"GET", with("", "b"), http2.ErrCodeProtocol},
-		"name with a space":   {"GET", with("a b", "c"), http2.ErrCodeProtocol},
-		"name with a colon":   {"GET", with("a:b", "c"), http2.ErrCodeProtocol},
-		"line break":          {"GET", with("a", "b\r\nc: d"), http2.ErrCodeProtocol},
-		"NUL":                 {"GET", with("a", "b\x00"), http2.ErrCodeProtocol},
-		"connection":          {"GET", with("connection", "close"), http2.ErrCodeProtocol},
-		"keep-alive":          {"GET", with("keep-alive", "x"), http2.ErrCodeProtocol},
-		"proxy-connection":    {"GET", with("proxy-connection", "x"), http2.ErrCodeProtocol},
-		"transfer-encoding":   {"GET", with("transfer-encoding", "chunked"), http2.ErrCodeProtocol},
-		"upgrade":             {"GET", with("upgrade", "x"), http2.ErrCodeProtocol},
-		"two statuses":        {"GET", with(":status", "200"), http2.ErrCodeProtocol},
-		"pseudo-field behind": {"GET", with("a", "b", ":status", "200"), http2.ErrCodeProtocol},
-		"unknown pseudo":      {"GET", with(":path", "/"), http2.ErrCodeProtocol},
-		"two lengths":         {"GET", with("content-length", "1", "content-length", "1"), http2.ErrCodeProtocol},
-		"a bad length":        {"GET", with("content-length", "+1"), http2.ErrCodeProtocol},
-		"no status":           {"GET", func(p *remote) { p.head(1, false, "a", "b") }, http2.ErrCodeProtocol},
-		"status of two":       {"GET", func(p *remote) { p.head(1, false, ":status", "20") }, http2.ErrCodeProtocol},
-		"status 099":          {"GET", func(p *remote) { p.head(1, false, ":status", "099") }, http2.ErrCodeProtocol},
-		"status 600":          {"GET", func(p *remote) { p.head(1, false, ":status", "600") }, http2.ErrCodeProtocol},
-		"status +20":          {"GET", func(p *remote) { p.head(1, false, ":status", "+20") }, http2.ErrCodeProtocol},
-		"101":                 {"GET", func(p *remote) { p.head(1, false, ":status", "101") }, http2.ErrCodeProtocol},
-		"interim at the end":  {"GET", func(p *remote) { p.head(1, true, ":status", "103") }, http2.ErrCodeProtocol},
-		"body first":          {"GET", func(p *remote) { p.must(p.WriteData(1, false, []byte("x"))) }, http2.ErrCodeProtocol},
-		"no body, a length":   {"GET", func(p *remote) { p.head(1, true, ":status", "200", "content-length", "5") }, http2.ErrCodeProtocol},
+		"upper case":          {"GET", with("A", "b"), broken},
+		"empty name":          {"GET", with("", "b"), broken},
+		"name with a space":   {"GET", with("a b", "c"), broken},
+		"name with a colon":   {"GET", with("a:b", "c"), broken},
+		"line break":          {"GET", with("a", "b\r\nc: d"), broken},
+		"NUL":                 {"GET", with("a", "b\x00"), broken},
+		"connection":          {"GET", with("connection", "close"), broken},
+		"keep-alive":          {"GET", with("keep-alive", "x"), broken},
+		"proxy-connection":    {"GET", with("proxy-connection", "x"), broken},
+		"transfer-encoding":   {"GET", with("transfer-encoding", "chunked"), broken},
+		"upgrade":             {"GET", with("upgrade", "x"), broken},
+		"two statuses":        {"GET", with(":status", "200"), broken},
+		"pseudo-field behind": {"GET", with("a", "b", ":status", "200"), broken},
+		"unknown pseudo":      {"GET", with(":path", "/"), broken},
+		"two lengths":         {"GET", with("content-length", "1", "content-length", "1"), broken},
+		"a bad length":        {"GET", with("content-length", "+1"), broken},
+		"no status":           {"GET", func(p *remote) { p.head(1, false, "a", "b") }, broken},
+		"status of two":       {"GET", func(p *remote) { p.head(1, false, ":status", "20") }, broken},
+		"status 099":          {"GET", func(p *remote) { p.head(1, false, ":status", "099") }, broken},
+		"status 600":          {"GET", func(p *remote) { p.head(1, false, ":status", "600") }, broken},
+		"status +20":          {"GET", func(p *remote) { p.head(1, false, ":status", "+20") }, broken},
+		"101":                 {"GET", func(p *remote) { p.head(1, false, ":status", "101") }, broken},
+		"interim at the end":  {"GET", func(p *remote) { p.head(1, true, ":status", "103") }, broken},
+		"body first":          {"GET", func(p *remote) { p.must(p.WriteData(1, false, []byte("x"))) }, broken},
+		"no body, a length": {"GET", func(p *remote) {
+			p.head(1, true, ":status", "200", "content-length", "5")
+		}, broken},
 		"body of HEAD": {"HEAD", func(p *remote) {
 			p.head(1, false, ":status", "200", "content-length", "1")
 			p.must(p.WriteData(1, false, []byte("x")))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"body of 204": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "204")
 			p.must(p.WriteData(1, true, []byte("x")))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"too long": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200", "content-length", "1")
 			p.must(p.WriteData(1, true, []byte("xy")))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"too short": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200", "content-length", "3")
 			p.must(p.WriteData(1, true, []byte("xy")))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"too short, trailers": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200", "content-length", "3")
 			p.head(1, true, "a", "b")
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"fields within": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200")
 			p.head(1, false, "a", "b")
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"status in trailers": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200")
 			p.head(1, true, ":status", "200")
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"too many fields": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200", "a", strings.Repeat("b", 8<<10), "c", strings.Repeat("d", 8<<10))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"too many fields by the table": {"GET", func(p *remote) {
 			pairs := []string{":status", "200"}
 			for range 1000 {
 				pairs = append(pairs, "a", strings.Repeat("b", 1<<10))
 			}
 			p.head(1, false, pairs...)
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"interim without end": {"GET", func(p *remote) {
 			for range 40 {
 				p.head(1, false, ":status", "103", "a", strings.Repeat("b", 1<<10))
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
-		"a window update of nothing": {"GET", func(p *remote) { p.must(p.WriteWindowUpdate(1, 0)) }, http2.ErrCodeProtocol},
+		}, calm},
+		"a window update of nothing": {"GET", func(p *remote) { p.must(p.WriteWindowUpdate(1, 0)) }, broken},
 		"a window too large": {"GET", func(p *remote) {
 			p.must(p.WriteWindowUpdate(1, maxWindow))
-		}, http2.ErrCodeFlowControl},
+		}, flow},
 		"more than the window": {"GET", func(p *remote) {
 			p.head(1, false, ":status", "200")
 			for range streamWindow/leastFrame + 1 {
 				p.must(p.WriteData(1, false, make([]byte, leastFrame)))
 			}
-		}, http2.ErrCodeFlowControl},
+		}, flow},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -227,74 +238,75 @@ func TestViolations(t *testing.T) {
 	}{
 		"a push": {func(p *remote) {
 			p.must(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true}))
-		}, http2.ErrCodeProtocol},
-		"fields of a stream never begun": {func(p *remote) { p.head(3, true, ":status", "200") }, http2.ErrCodeProtocol},
-		"fields of its own stream":       {func(p *remote) { p.head(2, true, ":status", "200") }, http2.ErrCodeProtocol},
-		"fields of no stream":            {func(p *remote) { p.head(0, true, ":status", "200") }, http2.ErrCodeProtocol},
-		"data of no stream":              {func(p *remote) { p.must(p.WriteData(0, true, nil)) }, http2.ErrCodeProtocol},
-		"data of a stream never begun":   {func(p *remote) { p.must(p.WriteData(3, true, nil)) }, http2.ErrCodeProtocol},
-		"reset of a stream never begun":  {func(p *remote) { p.must(p.WriteRSTStream(5, 0)) }, http2.ErrCodeProtocol},
-		"window of a stream never begun": {func(p *remote) { p.must(p.WriteWindowUpdate(5, 1)) }, http2.ErrCodeProtocol},
-		"no window":                      {func(p *remote) { p.must(p.WriteWindowUpdate(0, 0)) }, http2.ErrCodeProtocol},
-		"window too large":               {func(p *remote) { p.must(p.WriteWindowUpdate(0, maxWindow)) }, http2.ErrCodeFlowControl},
+		}, broken},
+		"fields of a stream never begun": {func(p *remote) { p.head(3, true, ":status", "200") }, broken},
+		"fields of its own stream":       {func(p *remote) { p.head(2, true, ":status", "200") }, broken},
+		"fields of no stream":            {func(p *remote) { p.head(0, true, ":status", "200") }, broken},
+		"data of no stream":              {func(p *remote) { p.must(p.WriteData(0, true, nil)) }, broken},
+		"data of a stream never begun":   {func(p *remote) { p.must(p.WriteData(3, true, nil)) }, broken},
+		"reset of a stream never begun":  {func(p *remote) { p.must(p.WriteRSTStream(5, 0)) }, broken},
+		"window of a stream never begun": {func(p *remote) { p.must(p.WriteWindowUpdate(5, 1)) }, broken},
+		"no window":                      {func(p *remote) { p.must(p.WriteWindowUpdate(0, 0)) }, broken},
+		"window too large":               {func(p *remote) { p.must(p.WriteWindowUpdate(0, maxWindow)) }, flow},
 		"initial window too large": {func(p *remote) {
 			p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31}))
-		}, http2.ErrCodeFlowControl},
+		}, flow},
 		"initial window too large for a stream": {func(p *remote) {
 			p.must(p.WriteWindowUpdate(1, 1<<30))
 			p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
-		}, http2.ErrCodeFlowControl},
+		}, flow},
 		"frame size out of range": {func(p *remote) {
 			p.must(p.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1}))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"frame too large": {func(p *remote) {
 			p.must(p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, leastFrame+1)))
-		}, http2.ErrCodeFrameSize},
+		}, frameSize},
 		"fields interrupted": {func(p *remote) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.fields(":status", "200")}))
 			p.must(p.WritePing(false, [8]byte{}))
-		}, http2.ErrCodeProtocol},
-		"continuation of nothing": {func(p *remote) { p.must(p.WriteContinuation(1, true, nil)) }, http2.ErrCodeProtocol},
+		}, broken},
+		"continuation of nothing": {func(p *remote) { p.must(p.WriteContinuation(1, true, nil)) }, broken},
 		"broken compression": {func(p *remote) {
-			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: []byte{0xff, 0xff}}))
-		}, http2.ErrCodeCompression},
+			p.block1(0xff, 0xff)
+		}, compression},
 		"an index of nothing": {func(p *remote) {
-			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: []byte{0xfe}}))
-		}, http2.ErrCodeCompression},
+			p.block1(0xfe)
+		}, compression},
 		"a table too large": {func(p *remote) {
-			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: []byte{0x3f, 0xff, 0x7f}}))
-		}, http2.ErrCodeCompression},
+			p.block1(0x3f, 0xff, 0x7f)
+		}, compression},
 		"more padding than frame": {func(p *remote) {
 			p.must(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{9, 1}))
-		}, http2.ErrCodeProtocol},
+		}, broken},
 		"padded, and empty": {func(p *remote) {
 			p.must(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, nil))
-		}, http2.ErrCodeFrameSize},
+		}, frameSize},
 		"fields shorter than their priority": {func(p *remote) {
-			p.must(p.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPriority|http2.FlagHeadersEndHeaders, 1, []byte{1, 2}))
-		}, http2.ErrCodeFrameSize},
+			const flags = http2.FlagHeadersPriority | http2.FlagHeadersEndHeaders
+			p.must(p.WriteRawFrame(http2.FrameHeaders, flags, 1, []byte{1, 2}))
+		}, frameSize},
 		"endless fields": {func(p *remote) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.fields(":status", "200")}))
 			for range maxFrames {
 				p.must(p.WriteContinuation(1, false, nil))
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
+		}, calm},
 		"a flood of PING": {func(p *remote) {
 			for range maxFloods + 1 {
 				p.must(p.WritePing(false, [8]byte{}))
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
+		}, calm},
 		"a flood of SETTINGS": {func(p *remote) {
 			for range maxFloods + 1 {
 				p.must(p.WriteSettings())
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
+		}, calm},
 		"a flood of empty DATA": {func(p *remote) {
 			p.head(1, false, ":status", "200")
 			for range maxFloods + 1 {
 				p.must(p.WriteData(1, false, nil))
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
+		}, calm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

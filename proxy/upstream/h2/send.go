@@ -53,7 +53,7 @@ func (st *Stream) startable() error {
 	switch {
 	case s.failure != nil:
 		return fmt.Errorf("%w: %w", ErrUnsent, s.failure)
-	case s.leaving, s.suspect.Load(), len(s.streams) >= s.peer.maxStreams, st.state != reserved:
+	case s.gone, s.suspect.Load(), len(s.streams) >= s.peer.maxStreams, st.state != reserved:
 		return ErrUnsent
 	default:
 		return nil

@@ -83,10 +83,10 @@ type Session struct {
 	next   uint32
 	// idleSince is when active became 0.
 	idleSince int64
-	// leaving says that no more streams are begun: the session ends with those it has.
-	// failure is why it has ended, nil: it has not.
-	leaving bool
-	failure error
+	// leaving says that no more streams are given out: the session ends with those it has.
+	// gone says that the endpoint takes no more; failure is why it has ended, nil: it has not.
+	leaving, gone bool
+	failure       error
 	// freed says that there may be room that the owner has not been told of.
 	freed bool
 	// resize says that the next block tells the size of the table.
@@ -204,7 +204,7 @@ func (s *Session) Room() bool {
 }
 
 func (s *Session) room() bool {
-	return !s.leaving && !s.suspect.Load() && s.active < min(maxStreams, s.peer.maxStreams) && s.next < maxStreamID-2*maxStreams
+	return !s.leaving && !s.suspect.Load() && s.active < s.peer.maxStreams && s.next < maxStreamID-2*maxStreams
 }
 
 // Idle says whether the session carries no request, and since when on its clock.
@@ -214,7 +214,7 @@ func (s *Session) Idle() (yes bool, since int64) {
 	return s.active == 0, s.idleSince
 }
 
-// Leave begins no more streams, and ends the session with the last one: at once if there
+// Leave gives out no more streams, and ends the session with the last one: at once if there
 // is none. It does not wait.
 func (s *Session) Leave() {
 	s.mu.Lock()

@@ -108,6 +108,7 @@ func TestGoAwayTwice(t *testing.T) {
 func TestReset(t *testing.T) {
 	t.Parallel()
 	var reset *ResetError
+	cut := func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 	for name, tc := range map[string]struct {
 		code  http2.ErrCode
 		begun bool
@@ -118,8 +119,8 @@ func TestReset(t *testing.T) {
 			return errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, ErrRefused)
 		}},
 		"failed":     {http2.ErrCodeInternal, false, func(err error) bool { return errors.As(err, &reset) }},
-		"cut":        {http2.ErrCodeInternal, true, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
-		"no error":   {http2.ErrCodeNo, true, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
+		"cut":        {http2.ErrCodeInternal, true, cut},
+		"no error":   {http2.ErrCodeNo, true, cut},
 		"want HTTP1": {http2.ErrCodeHTTP11Required, false, func(err error) bool { return errors.As(err, &reset) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,9 +267,13 @@ func TestStreamsUsedAgain(t *testing.T) {
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	p := newRemote(t)
-	st := p.open(get)
+	st, late := p.open(get), p.stream()
 	p.Leave()
 	p.Leave()
+	p.must(late.Open([]byte(get), true)) // it was given out before
+	want[*http2.MetaHeadersFrame](p)
+	late.Close()
+	p.wantReset(3, http2.ErrCodeCancel)
 	if p.Reserve() != nil {
 		t.Error("it takes more")
 	}
