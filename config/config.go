@@ -403,9 +403,10 @@ type Policy struct {
 
 // Upstream is how endpoints are spoken to.
 type Upstream struct {
-	// Protocol is http or https. Empty: what the instance's rule says, http else.
+	// Protocol is http or https, of HTTP/1.1; h2c or grpc, of HTTP/2 by prior knowledge; h2 or
+	// grpcs, of HTTP/2 over TLS. Empty: what the instance's rule says, http else.
 	Protocol string `yaml:"protocol"`
-	// TLS is used with https.
+	// TLS is used with https, h2 and grpcs.
 	TLS UpstreamTLS `yaml:"tls"`
 }
 

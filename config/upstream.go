@@ -69,7 +69,7 @@ func refuseUpstreamFiles(d *decoder) {
 // upstream checks how endpoints are spoken to, as policy checks the rest.
 func (c *checker) upstream(p Policy, at string) {
 	if path := child(at, "upstream.protocol"); c.where.given(path) && p.Upstream.Protocol != "" {
-		c.word(path, "protocol", p.Upstream.Protocol, "http", "https")
+		c.word(path, "protocol", p.Upstream.Protocol, "http", "https", "h2", "h2c", "grpc", "grpcs")
 	}
 	c.upstreamTLS(p.Upstream.TLS, child(at, "upstream.tls"))
 	if path := child(at, "max_connections"); c.where.given(path) {

@@ -102,7 +102,7 @@ func (m *Monitor) proberFor(r *record, e *routetable.Endpoint, now int64) *probe
 	drain := m.healthOf(e).DrainHeader
 	var p *prober
 	for _, old := range r.probers {
-		if old.target.same(check, e.TLS, drain) {
+		if old.target.same(check, e, drain) {
 			p = old
 		}
 	}
@@ -359,14 +359,16 @@ func newTarget(e *routetable.Endpoint, check *config.HealthCheck, drain string) 
 }
 
 // same says whether a target is asked in this way.
-func (t *target) same(check *config.HealthCheck, tls *routetable.TLS, drain string) bool {
+func (t *target) same(check *config.HealthCheck, e *routetable.Endpoint, drain string) bool {
+	tls := e.TLS
 	a, b := &t.check, check
 	return a.Kind() == b.Kind() && a.Path == b.Path && a.Method == b.Method && a.Host == b.Host &&
 		maps.Equal(a.Headers, b.Headers) && a.Service == b.Service && a.Port == b.Port &&
 		a.Interval == b.Interval && a.Jitter == b.Jitter && a.Timeout == b.Timeout &&
 		a.Rise == b.Rise && a.Fall == b.Fall &&
 		a.ExpectedStatus == b.ExpectedStatus && a.ExpectedBody == b.ExpectedBody &&
-		(t.tls == nil) == (tls == nil) && (tls == nil || *t.tls == *tls) && t.drain == drain
+		(t.tls == nil) == (tls == nil) && (tls == nil || *t.tls == *tls) &&
+		t.endpoint.HTTP2 == e.HTTP2 && t.drain == drain
 }
 
 // proberHeap is a heap by when they are due.

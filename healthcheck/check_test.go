@@ -371,6 +371,57 @@ func TestProbesOfTheUnwell(t *testing.T) {
 	}
 }
 
+// An endpoint that speaks HTTP/2 is asked by it, unless it is asked at another port.
+func TestProbeByHTTP2(t *testing.T) {
+	authority := upstreamtest.NewAuthority(t)
+	cert, _, _ := authority.Issue("shop.test")
+	for name, secure := range map[string]*routetable.TLS{
+		"h2c": nil, "h2": {ServerName: "shop.test", PEM: config.PEM{CA: authority.PEM}},
+	} {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/draining" {
+				w.Header().Set("Usher-Drain", "1")
+			}
+			fmt.Fprintf(w, "%s %s %s %s %s", r.Proto, r.Method, r.Host, r.Header.Get("X-Probe"), r.UserAgent())
+		}))
+		srv.Config.Protocols = new(http.Protocols)
+		if secure == nil {
+			srv.Config.Protocols.SetUnencryptedHTTP2(true)
+			srv.Start()
+		} else {
+			srv.Config.Protocols.SetHTTP2(true)
+			srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+			srv.EnableHTTP2 = true
+			srv.StartTLS()
+		}
+		e := &routetable.Endpoint{ID: "x", Address: srv.Listener.Addr().String(), TLS: secure, HTTP2: true}
+		ask := func(set func(h *config.HealthCheck)) result {
+			check := config.DefaultHealth().HealthCheck
+			check.Path = "/x"
+			set(&check)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			return newAsker().ask(ctx, newTarget(e, &check, "Usher-Drain"))
+		}
+		if res := ask(func(h *config.HealthCheck) {
+			h.Method, h.Host, h.Headers = "POST", "a.test", map[string]string{"X-Probe": "y"}
+			h.ExpectedBody = "HTTP/2.0 POST a.test y usher-health"
+		}); res.problem != "" || res.draining {
+			t.Errorf("%s: %+v", name, res)
+		}
+		if res := ask(func(h *config.HealthCheck) { h.Path = "/draining" }); !res.draining {
+			t.Errorf("%s: %+v", name, res)
+		}
+		if res := ask(func(h *config.HealthCheck) { h.ExpectedStatus = "204" }); !strings.Contains(res.problem, "200") {
+			t.Errorf("%s: %+v", name, res)
+		}
+		srv.Close()
+		if res := ask(func(*config.HealthCheck) {}); res.problem == "" {
+			t.Errorf("%s: it answers though it is gone", name)
+		}
+	}
+}
+
 // TLS is that of the endpoint's requests.
 func TestProbeByTLS(t *testing.T) {
 	authority := upstreamtest.NewAuthority(t)

@@ -41,8 +41,12 @@ func (a *asker) ask(ctx context.Context, t *target) result {
 		err = a.askTCP(ctx, t)
 	case "grpc":
 		err = a.askGRPC(ctx, t)
-	default:
-		res.draining, err = a.askHTTP(ctx, t)
+	case "http":
+		ask := a.askHTTP
+		if t.endpoint.HTTP2 && t.check.Port == 0 { // what is at another port is another server
+			ask = a.askHTTP2
+		}
+		res.draining, err = ask(ctx, t)
 	}
 	if err != nil {
 		res.problem = describe(ctx, err)

@@ -17,7 +17,7 @@ type rule struct {
 	pathType  PathType
 	listeners []string
 
-	// proto is how the instance is spoken to: https, tcp, grpc or grpcs; empty: http.
+	// proto is how the instance is spoken to: https, h2, h2c, grpc, grpcs or tcp; empty: http.
 	proto   string
 	rewrite *Rewrite
 	// weight is the fixed share of the route's traffic; negative: none given.
@@ -27,8 +27,8 @@ type rule struct {
 	// access is who may come; nil: everybody.
 	access *Access
 	// skipVerify takes any certificate of the instance; proxyProtocol tells it in front
-	// of the connection who the client is; serverName is what a grpcs instance is asked
-	// for.
+	// of the connection who the client is; serverName is what an instance is asked for over
+	// TLS.
 	skipVerify, proxyProtocol bool
 	serverName                string
 	// register is a name that Fabio would register itself under.
@@ -90,7 +90,7 @@ func (r *rule) unserved() string {
 		return reason + "a TCP port"
 	case r.redirect != nil && r.proto != "tcp":
 		return "" // nobody connects to the instance
-	case r.proto != "" && r.proto != "https":
+	case r.proto == "tcp":
 		return reason + "proto=" + r.proto
 	case r.proxyProtocol:
 		return reason + "pxyproto=true"

@@ -204,8 +204,6 @@ func TestParseRuleRefuses(t *testing.T) {
 func TestNotServedYet(t *testing.T) {
 	for option, reason := range map[string]string{
 		"shop.com/ proto=tcp":                             "proto=tcp",
-		"shop.com/ proto=grpc":                            "proto=grpc",
-		"shop.com/ proto=grpcs grpcservername=x":          "proto=grpcs",
 		"shop.com/ pxyproto=true":                         "pxyproto=true",
 		"shop.com/ redirect=301,https://x$path proto=tcp": "proto=tcp",
 		":3306 proto=tcp":                                 "a TCP port",
@@ -239,6 +237,8 @@ func TestServedWithANotice(t *testing.T) {
 		"pxyproto=false":           "",
 		"grpcservername=x":         "",
 		"proto=http":               "",
+		"proto=h2":                 "",
+		"proto=grpcs":              "",
 		"auth=staff allow=ip:::/0": "",
 	} {
 		table := Build(announce("shop.com/ "+option), rulesOf(), nil)

@@ -38,6 +38,9 @@ type Endpoint struct {
 	// TLS is how it is spoken to; nil: plainly. It differs between the routes of an
 	// instance that announces them so.
 	TLS *TLS
+	// HTTP2 says that it is spoken to by HTTP/2: over TLS, or by prior knowledge. Otherwise
+	// by HTTP/1.1.
+	HTTP2 bool
 	// MaxConnections bounds the connections to it, 0 for no bound; MaxPending the requests
 	// that may wait for one when all are in use.
 	MaxConnections, MaxPending int

@@ -43,9 +43,9 @@ func TestFabio(t *testing.T) {
 			{one("a.com/ proto=http"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=https"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=tcp"), "a.com/", "not served yet: proto=tcp"},
-			{one("a.com/ proto=grpc"), "a.com/", "not served yet: proto=grpc"},
-			{one("a.com/ proto=grpcs"), "a.com/", "not served yet: proto=grpcs"},
-			{one("a.com/ proto=gopher"), "a.com/", "proto=gopher is not one of http, https, tcp, grpc, grpcs"},
+			{one("a.com/ proto=grpc"), "a.com/", "a.com/: s/i 1 /"},
+			{one("a.com/ proto=grpcs"), "a.com/", "a.com/: s/i 1 /"},
+			{one("a.com/ proto=gopher"), "a.com/", "proto=gopher is not one of http, https, h2, h2c, grpc, grpcs, tcp"},
 		},
 		"weight": {
 			{

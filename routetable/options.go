@@ -66,8 +66,8 @@ func (r *rule) option(key, value string) error {
 }
 
 func (r *rule) parseProto(value string) error {
-	if !slices.Contains([]string{"", "http", "https", "tcp", "grpc", "grpcs"}, value) {
-		return fmt.Errorf("proto=%s is not one of http, https, tcp, grpc, grpcs", value)
+	if !slices.Contains([]string{"", "http", "https", "h2", "h2c", "grpc", "grpcs", "tcp"}, value) {
+		return fmt.Errorf("proto=%s is not one of http, https, h2, h2c, grpc, grpcs, tcp", value)
 	}
 	if value != "http" {
 		r.proto = value

@@ -27,12 +27,14 @@ func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 	if r == nil {
 		r = &rule{}
 	}
-	if cmp.Or(settings.Upstream.Protocol, r.proto) != "https" {
+	proto := cmp.Or(settings.Upstream.Protocol, r.proto)
+	e.HTTP2 = proto == "h2" || proto == "h2c" || proto == "grpc" || proto == "grpcs"
+	if proto != "https" && proto != "h2" && proto != "grpcs" {
 		return
 	}
 	t := settings.Upstream.TLS
 	e.TLS = &TLS{
-		ServerName: cmp.Or(t.ServerName, r.hostName(), hostOf(e.Address)),
+		ServerName: cmp.Or(t.ServerName, r.serverName, r.hostName(), hostOf(e.Address)),
 		// Whoever names the authorities wants them asked, whatever an instance says.
 		SkipVerify: t.InsecureSkipVerify || r.skipVerify && t.PEM.CA == "",
 		PEM:        t.PEM,

@@ -18,31 +18,43 @@ func TestSpokenTo(t *testing.T) {
 	byHand := https(config.UpstreamTLS{ServerName: "own.test", InsecureSkipVerify: true})
 	trusting := https(config.UpstreamTLS{PEM: pem})
 	plain := config.Policy{Balance: "first", Upstream: config.Upstream{Protocol: "http"}}
+	byH2 := config.Policy{Upstream: config.Upstream{Protocol: "h2c"}}
 	for name, c := range map[string]struct {
 		rule     string
 		settings config.Policy
 		want     *TLS
+		http2    bool
 	}{
-		"plain":                   {"a.com/", config.Policy{}, nil},
-		"proto=http":              {"a.com/ proto=http", config.Policy{}, nil},
-		"tlsskipverify alone":     {"a.com/ tlsskipverify=true", config.Policy{}, nil},
-		"by the rule":             {"a.com/ proto=https", config.Policy{}, &TLS{ServerName: "i"}},
-		"its host":                {"a.com/ proto=https host=b.com", config.Policy{}, &TLS{ServerName: "b.com"}},
-		"its host with a port":    {"a.com/ proto=https host=b.com:8443", config.Policy{}, &TLS{ServerName: "b.com"}},
-		"its host is the address": {"a.com/ proto=https host=dst", config.Policy{}, &TLS{ServerName: "i"}},
-		"strip is no host":        {"a.com/ proto=https strip=/x", config.Policy{}, &TLS{ServerName: "i"}},
+		"plain":               {"a.com/", config.Policy{}, nil, false},
+		"proto=http":          {"a.com/ proto=http", config.Policy{}, nil, false},
+		"tlsskipverify alone": {"a.com/ tlsskipverify=true", config.Policy{}, nil, false},
+		"by the rule":         {"a.com/ proto=https", config.Policy{}, &TLS{ServerName: "i"}, false},
+		"its host":            {"a.com/ proto=https host=b.com", config.Policy{}, &TLS{ServerName: "b.com"}, false},
+		"its host with a port": {
+			"a.com/ proto=https host=b.com:8443", config.Policy{}, &TLS{ServerName: "b.com"}, false,
+		},
+		"its host is the address": {"a.com/ proto=https host=dst", config.Policy{}, &TLS{ServerName: "i"}, false},
+		"strip is no host":        {"a.com/ proto=https strip=/x", config.Policy{}, &TLS{ServerName: "i"}, false},
 		"unverified": {
-			"a.com/ proto=https tlsskipverify=true", config.Policy{}, &TLS{ServerName: "i", SkipVerify: true},
+			"a.com/ proto=https tlsskipverify=true", config.Policy{}, &TLS{ServerName: "i", SkipVerify: true}, false,
 		},
-		"by the settings": {"a.com/", https(config.UpstreamTLS{}), &TLS{ServerName: "i"}},
+		"by the settings": {"a.com/", https(config.UpstreamTLS{}), &TLS{ServerName: "i"}, false},
 		"the settings' word": {
-			"a.com/ proto=https host=b.com", byHand, &TLS{ServerName: "own.test", SkipVerify: true},
+			"a.com/ proto=https host=b.com", byHand, &TLS{ServerName: "own.test", SkipVerify: true}, false,
 		},
-		"files":                 {"a.com/ host=b.com", trusting, &TLS{ServerName: "b.com", PEM: pem}},
-		"authorities are asked": {"a.com/ tlsskipverify=true", trusting, &TLS{ServerName: "i", PEM: pem}},
-		"plain by the settings": {"a.com/ proto=https", plain, nil},
+		"files":                 {"a.com/ host=b.com", trusting, &TLS{ServerName: "b.com", PEM: pem}, false},
+		"authorities are asked": {"a.com/ tlsskipverify=true", trusting, &TLS{ServerName: "i", PEM: pem}, false},
+		"plain by the settings": {"a.com/ proto=https", plain, nil, false},
+		"h2c":                   {"a.com/ proto=h2c", config.Policy{}, nil, true},
+		"grpc":                  {"a.com/ proto=grpc", config.Policy{}, nil, true},
+		"h2":                    {"a.com/ proto=h2", config.Policy{}, &TLS{ServerName: "i"}, true},
+		"h2c by the settings":   {"a.com/ proto=https", byH2, nil, true},
+		"http by the settings":  {"a.com/ proto=grpcs", plain, nil, false},
+		"grpcs": {
+			"a.com/ proto=grpcs host=b.com grpcservername=c.com", config.Policy{}, &TLS{ServerName: "c.com"}, true,
+		},
 		"unverified, https by settings": {
-			"a.com/ tlsskipverify=true", https(config.UpstreamTLS{}), &TLS{ServerName: "i", SkipVerify: true},
+			"a.com/ tlsskipverify=true", https(config.UpstreamTLS{}), &TLS{ServerName: "i", SkipVerify: true}, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,6 +67,9 @@ func TestSpokenTo(t *testing.T) {
 				e := routeByID(t, table, id).Arms[0].Cluster.Endpoints[0]
 				if (e.TLS == nil) != (c.want == nil) || e.TLS != nil && *e.TLS != *c.want {
 					t.Errorf("%s: got %+v, want %+v", id, e.TLS, c.want)
+				}
+				if e.HTTP2 != c.http2 {
+					t.Errorf("%s: by HTTP/2: %t", id, e.HTTP2)
 				}
 				if e.MaxConnections != 7 || e.MaxPending != 3 {
 					t.Errorf("%s: got the bounds %d, %d", id, e.MaxConnections, e.MaxPending)

@@ -328,9 +328,12 @@ func (x *Exchange) passOver(i int) bool {
 
 // sameAgain says whether the endpoint just tried is worth another try, on a new
 // connection, when there is no other: its old connection was dead, which says
-// nothing of the endpoint.
+// nothing of the endpoint, or had no room for the request.
 func (x *Exchange) sameAgain() bool {
-	return x.lastErr != nil && x.lastErr.Reused && x.endpoint >= 0 && x.lastErr.Kind == upstream.Reset
+	if x.lastErr == nil || x.endpoint < 0 {
+		return false
+	}
+	return x.lastErr.Kind == upstream.Reset && x.lastErr.Reused || x.lastErr.Kind == upstream.Refused
 }
 
 // failure is the answer to a request whose tries came to nothing: the reason of

@@ -43,7 +43,7 @@ func (c *Core) observeFailure(x *Exchange, err *upstream.Error) {
 		o.Kind = healthcheck.ConnectFailed
 	case upstream.Timeout, upstream.Total:
 		o.Kind = healthcheck.TimedOut
-	case upstream.Protocol, upstream.Partial:
+	case upstream.Protocol, upstream.Partial, upstream.Refused:
 		o.Kind = healthcheck.Broken
 	case upstream.Reset:
 		if err.Reused {

@@ -87,7 +87,8 @@ func (x *Exchange) betterThan(view *routetable.View, i int) bool {
 }
 
 // causeOf is what a failed try may be repeated for, and whether it is safe to. Nothing
-// was sent, and nothing read of the body, when the connection could not be made.
+// was sent, and nothing read of the body, when the connection could not be made. What the
+// endpoint says it has not acted upon may be sent again, if the body is at hand.
 // Otherwise the method must be idempotent (RFC 9110 §9.2.2), the body at hand, and no
 // byte of a response seen.
 func (x *Exchange) causeOf(err *upstream.Error) (cause metrics.RetryCause, safe bool) {
@@ -95,6 +96,8 @@ func (x *Exchange) causeOf(err *upstream.Error) (cause metrics.RetryCause, safe 
 	switch err.Kind {
 	case upstream.Connect:
 		return metrics.RetryConnect, slices.Contains(on, config.RetryConnectFailed)
+	case upstream.Refused:
+		return metrics.RetryConnect, x.Replayable && slices.Contains(on, config.RetryConnectFailed)
 	case upstream.Reset:
 		return metrics.RetryReset, x.Repeatable() && slices.Contains(on, config.RetryReset)
 	case upstream.Timeout:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -49,12 +48,6 @@ func (e *clientError) Unwrap() error { return e.err }
 
 // errTooLarge is a body over the listener's limit.
 var errTooLarge = errors.New("larger than this listener takes")
-
-// chunkBuffers are for framing the chunks of bodies.
-var chunkBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, readBuffer+64)
-	return &b
-}}
 
 // startPump begins to send the body.
 func (t *Trip) startPump(a *core.Attempt) {
@@ -188,16 +181,29 @@ func (t *Trip) bulkBody(up *upstream.Conn, raw syscall.RawConn, left int64, idle
 
 // sendUp writes b to the endpoint. However long that takes, it is not the client's doing.
 func (t *Trip) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
+	first := t.beginSending(up, idle)
+	_, err := up.Write(b)
+	t.endSending(up, first)
+	return err
+}
+
+// beginSending gives the endpoint its time to take something, unless its response has begun:
+// first says that it has not.
+func (t *Trip) beginSending(up *upstream.Conn, idle time.Duration) (first bool) {
 	t.watch.Disarm(t.pump.armed)
-	first := !t.pump.headSeen.Load()
+	first = !t.pump.headSeen.Load()
 	if first {
 		up.Watch.Arm(t.Until(t.now(), idle))
 	}
-	_, err := up.Write(b)
+	return first
+}
+
+// endSending ends what beginSending began: the client's next bytes are not the endpoint's to
+// wait for.
+func (t *Trip) endSending(up *upstream.Conn, first bool) {
 	if first && !t.pump.headSeen.Load() {
-		up.Watch.Arm(t.Deadline) // the client's next bytes are not the endpoint's to wait for
+		up.Watch.Arm(t.Deadline)
 	}
-	return err
 }
 
 // spliceBody moves the rest of the body within the kernel to the endpoint's plain
@@ -230,30 +236,24 @@ func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left in
 
 // drainUp gives the endpoint some of what the pipe holds, as sendUp gives it bytes.
 func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
-	t.watch.Disarm(t.pump.armed)
-	first := !t.pump.headSeen.Load()
-	if first {
-		up.Watch.Arm(t.Until(t.now(), idle))
-	}
+	first := t.beginSending(up, idle)
 	n, err := p.Drain(plain)
-	if first && !t.pump.headSeen.Load() {
-		up.Watch.Arm(t.Deadline)
-	}
+	t.endSending(up, first)
 	t.pump.sent.Add(uint64(n))
 	return err
 }
 
-// sendChunks decodes the body's chunks and sends them framed anew; trailers are
-// dropped.
+// sendChunks sends a body whose length is not known; its trailers are dropped.
 func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
-	buf, _ := chunkBuffers.Get().(*[]byte)
-	defer chunkBuffers.Put(buf)
 	limit := uint64(t.X.Listener.MaxBodySize)
 	for {
 		b, err := t.peekBody(readBuffer, idle)
 		if errors.Is(err, io.EOF) {
 			t.pump.last.Store(true)
-			return t.sendUp(up, []byte("0\r\n\r\n"), idle)
+			first := t.beginSending(up, idle)
+			err = up.WriteLastChunk()
+			t.endSending(up, first)
+			return err
 		}
 		if err != nil {
 			return &clientError{err}
@@ -261,8 +261,9 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		if limit > 0 && t.pump.sent.Load()+uint64(len(b)) > limit {
 			return &clientError{errTooLarge}
 		}
-		*buf = append(append(wire.AppendChunkHeader((*buf)[:0], len(b)), b...), "\r\n"...)
-		if err := t.sendUp(up, *buf, idle); err != nil {
+		first := t.beginSending(up, idle)
+		err = up.WriteChunk(b)
+		if t.endSending(up, first); err != nil {
 			return err
 		}
 		t.pump.sent.Add(uint64(len(b)))

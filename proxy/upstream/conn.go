@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"usher/proxy/upstream/h2"
 	"usher/proxy/wire"
 	"usher/routetable"
 )
@@ -22,7 +23,8 @@ const readBuffer = 16 << 10
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
 // Conn is a connection to an endpoint, in use by one goroutine. While that one reads,
-// another may write.
+// another may write. To an endpoint that speaks HTTP/2 it is one stream of a connection that
+// others share; what is written to it and read from it is the text of HTTP/1.1 all the same.
 type Conn struct {
 	// Reader reads from it while the Conn is in use.
 	Reader *bufio.Reader
@@ -50,6 +52,10 @@ type Conn struct {
 	err     error
 	sent    bool
 	closed  atomic.Bool
+	// stream is what it is by HTTP/2; begun says that the head was written, and the body is
+	// not at hand. Nil: it is the connection itself.
+	stream *h2.Stream
+	begun  bool
 	// idleSince is when it was put back, on the sweeper's clock.
 	idleSince int64
 }
@@ -80,13 +86,17 @@ func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
 var ErrStale = errors.New("idle connection is no good any more")
 
 // Plain returns the connection itself, for who moves bytes within the kernel; ok says
-// that this can be done: not over TLS. Nobody else reads from or writes to it meanwhile.
+// that this can be done: not over TLS, nor by HTTP/2. Nobody else reads from or writes to it meanwhile.
 func (c *Conn) Plain() (tcp *net.TCPConn, raw syscall.RawConn, ok bool) {
-	return c.tcp, c.raw, c.secure == nil
+	return c.tcp, c.raw, c.secure == nil && c.stream == nil
 }
 
-// Write implements io.Writer. It may wait until the connection expires.
+// Write implements io.Writer. It may wait until the connection expires. The first write of a
+// request holds its whole head.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.stream != nil {
+		return c.writeStream(p)
+	}
 	if c.secure != nil {
 		return c.secure.Write(p)
 	}
@@ -97,6 +107,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 // for which it waits some seconds where the peer does not read. Nobody writes meanwhile,
 // or after it; another goroutine may read.
 func (c *Conn) CloseWrite() error {
+	if c.stream != nil {
+		return c.stream.WriteEnd()
+	}
 	if c.secure != nil {
 		return c.secure.CloseWrite()
 	}
@@ -115,6 +128,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if err := c.Waiter.BeforeRead(); err != nil {
 			return 0, err
 		}
+	}
+	if c.stream != nil {
+		return c.readStream(p)
 	}
 	if c.secure != nil {
 		return c.sendAndReadSecure(p)
@@ -213,13 +229,22 @@ func (c *Conn) Fill(p []byte) (int, error) {
 }
 
 // Expire implements wire.Expirer: whoever waits on the connection stops.
-func (c *Conn) Expire() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
+func (c *Conn) Expire() {
+	if c.stream != nil {
+		c.stream.Expire()
+		return
+	}
+	_ = c.tcp.SetDeadline(time.Unix(1, 0))
+}
 
 // Alive says whether an idle connection is as it was left: open, and nothing
 // received. Bytes that nobody asked for belong to no request.
 func (c *Conn) Alive() bool {
 	if c.Watch.Fired() {
 		return false
+	}
+	if c.stream != nil {
+		return c.stream.Alive()
 	}
 	if c.secure != nil {
 		return c.secure.quiet()
@@ -229,6 +254,9 @@ func (c *Conn) Alive() bool {
 
 // begin attaches a buffer.
 func (c *Conn) begin() {
+	if c.stream != nil {
+		c.pool.owner.sweeper.Add(&c.Watch, c)
+	}
 	c.Reader = readers.Get().(*bufio.Reader) //nolint:forcetypeassert // the list holds nothing else
 	c.Reader.Reset(c)
 }
@@ -251,23 +279,43 @@ func (c *Conn) Close() {
 	idle := c.Reader == nil
 	c.end()
 	c.pool.owner.sweeper.Remove(&c.Watch)
-	if c.secure != nil && idle {
+	switch {
+	case c.stream != nil:
+		c.stream.Close()
+		return
+	case c.secure != nil && idle:
 		_ = c.secure.Close() // nothing is under way: there is room for a farewell
-	} else {
+	default:
 		_ = c.tcp.Close() // nothing is left to lose
 	}
 	c.pool.closed()
 }
 
 // Dead says whether the peer has closed or reset the connection.
-func (c *Conn) Dead() bool { return wire.Ended(c.raw) }
+func (c *Conn) Dead() bool {
+	if c.stream != nil {
+		return !c.stream.Alive()
+	}
+	return wire.Ended(c.raw)
+}
 
 // Idle says whether the connection is open and has nothing to read.
-func (c *Conn) Idle() bool { return wire.Quiet(c.raw) }
+func (c *Conn) Idle() bool {
+	if c.stream != nil {
+		return c.stream.Quiet()
+	}
+	return wire.Quiet(c.raw)
+}
 
 // Abort ends what another goroutine waits for on the connection; its owner still
 // closes it.
-func (c *Conn) Abort() { c.Expire() }
+func (c *Conn) Abort() {
+	if c.stream != nil {
+		c.stream.Abort()
+		return
+	}
+	c.Expire()
+}
 
 // Release puts the connection back for the next request. The caller has read the
 // response to its end and armed nothing.
@@ -278,6 +326,9 @@ func (c *Conn) Release() {
 		return
 	}
 	c.end()
+	if c.stream != nil {
+		c.pool.owner.sweeper.Remove(&c.Watch)
+	}
 	c.Reused = true
 	c.pool.put(c)
 }

@@ -31,6 +31,8 @@ const (
 	Out
 	// Status: a response came, with a status that is retried.
 	Status
+	// Refused: the endpoint has said that it did not act upon the request.
+	Refused
 )
 
 // String names the kind for messages.
@@ -39,6 +41,7 @@ func (k Kind) String() string {
 		"cannot connect", "reset before a response", "no response in time", "total time over",
 		"malformed response", "cut within the response", "request body cut",
 		"no connection", "endpoint taken out", "status that is retried",
+		"request refused",
 	}[k]
 }
 

@@ -103,6 +103,7 @@ func (p *Pool) serveQueue() {
 		switch {
 		case len(p.idle) > 0:
 			c = p.pop()
+		case p.shared != nil && p.shared.reserve(&c, 0):
 		case p.room():
 			p.places++
 		default:

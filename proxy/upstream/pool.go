@@ -27,6 +27,9 @@ type Pool struct {
 	tls      *tls.Config
 	unusable error
 	open     atomic.Int64
+	// shared are the sessions of an endpoint that speaks HTTP/2. Nil: each connection
+	// carries one request at a time.
+	shared *shared
 
 	mu   sync.Mutex
 	idle []*Conn
@@ -48,6 +51,9 @@ type Pool struct {
 // have are in use: then Queue. An idle one may be stale, which its first read tells
 // (ErrStale), or Alive.
 func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
+	if p.shared != nil {
+		return p.shared.get(fresh, timeout)
+	}
 	c, ok := p.claim(fresh)
 	switch {
 	case c != nil:
@@ -65,6 +71,9 @@ func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
 func (p *Pool) Full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.shared != nil && p.shared.hasRoom() {
+		return false
+	}
 	return len(p.idle) == 0 && !p.room()
 }
 
@@ -114,11 +123,17 @@ func (p *Pool) bound(maxOpen, maxPending int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.maxOpen, p.maxPending = maxOpen, maxPending
+	if p.shared != nil {
+		p.shared.shrink()
+	}
 	p.serveQueue()
 }
 
 // dial makes a connection, for which the caller has a place.
 func (p *Pool) dial(timeout time.Duration) (*Conn, *Error) {
+	if p.shared != nil {
+		return p.shared.dial(timeout)
+	}
 	begin := time.Now()
 	c, err := p.connect(timeout)
 	if err != nil {
@@ -175,7 +190,7 @@ func (p *Pool) failed(err error) {
 		p.tell(why, err)
 	case errors.As(err, &ne) && ne.Timeout():
 		p.series.Failed(metrics.ConnectTimeout)
-	case errors.Is(err, errHandshake):
+	case errors.Is(err, errHandshake), errors.Is(err, errNotHTTP2):
 		p.series.Failed(metrics.ConnectHandshake)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		p.series.Failed(metrics.ConnectRefused)
@@ -201,6 +216,10 @@ func (p *Pool) tell(why string, err error) {
 
 // put takes an idle connection back.
 func (p *Pool) put(c *Conn) {
+	if p.shared != nil {
+		p.shared.put(c)
+		return
+	}
 	c.idleSince = p.owner.sweeper.Recent()
 	p.mu.Lock()
 	surplus := p.retired || (p.maxOpen > 0 && p.places > p.maxOpen)
@@ -237,6 +256,9 @@ func (p *Pool) retire() {
 	p.retired = true
 	idle := p.idle
 	p.idle = nil
+	if p.shared != nil {
+		p.shared.leave()
+	}
 	p.mu.Unlock()
 	for _, c := range idle {
 		c.Close()
@@ -246,6 +268,10 @@ func (p *Pool) retire() {
 // expire closes the connections idle since before then, and those whose peer has
 // closed them.
 func (p *Pool) expire(then int64) {
+	if p.shared != nil {
+		p.shared.expire(then)
+		return
+	}
 	p.mu.Lock()
 	var out []*Conn
 	kept := p.idle[:0]

@@ -33,16 +33,17 @@ type Pools struct {
 
 // poolKey is an endpoint and how it is spoken to; without secure, tls is zero.
 type poolKey struct {
-	state  *routetable.State
-	secure bool
-	tls    routetable.TLS
+	state         *routetable.State
+	secure, http2 bool
+	tls           routetable.TLS
 }
 
 func keyOf(e *routetable.Endpoint) poolKey {
-	if e.TLS == nil {
-		return poolKey{state: e.State}
+	key := poolKey{state: e.State, http2: e.HTTP2}
+	if e.TLS != nil {
+		key.secure, key.tls = true, *e.TLS
 	}
-	return poolKey{state: e.State, secure: true, tls: *e.TLS}
+	return key
 }
 
 // NewPools returns empty Pools and starts their goroutine; Close ends it.
@@ -100,6 +101,9 @@ func (ps *Pools) Acquire(e *routetable.Endpoint) *Pool {
 // newPool makes the pool of an endpoint. The caller holds ps.mu.
 func (ps *Pools) newPool(e *routetable.Endpoint) *Pool {
 	p := &Pool{owner: ps, endpoint: e, series: ps.metrics.Acquire(e.Service.Service)}
+	if e.HTTP2 {
+		p.shared = &shared{pool: p}
+	}
 	if e.TLS == nil {
 		return p
 	}
@@ -111,7 +115,7 @@ func (ps *Pools) newPool(e *routetable.Endpoint) *Pool {
 		ps.files[e.TLS.PEM] = files
 	}
 	files.users++
-	p.tls = clientConfig(e.TLS, files)
+	p.tls = clientConfig(e.TLS, files, e.HTTP2)
 	return p
 }
 
@@ -158,6 +162,9 @@ func (ps *Pools) idle() map[*metrics.Connections]int64 {
 	for _, p := range ps.all() {
 		p.mu.Lock()
 		out[p.series] += int64(len(p.idle))
+		if p.shared != nil {
+			out[p.series] += p.shared.idle()
+		}
 		p.mu.Unlock()
 	}
 	return out
@@ -195,7 +202,7 @@ func (ps *Pools) expire(then int64) {
 }
 
 // Close closes all idle connections and ends the goroutine. Connections in use
-// close when they are put back.
+// close when they are put back. It waits for what the idle ones have running.
 func (ps *Pools) Close() {
 	ps.cancel()
 	<-ps.done
@@ -205,5 +212,8 @@ func (ps *Pools) Close() {
 	ps.mu.Unlock()
 	for _, p := range pools {
 		p.retire()
+	}
+	for _, p := range pools {
+		p.waitIdle()
 	}
 }

@@ -140,15 +140,22 @@ func (c *Conn) shakeHands(ctx context.Context, cfg *tls.Config) error {
 // ticket serves many connections.
 const sessions = 4
 
+// alpnHTTP2 is HTTP/2 in the handshake of TLS.
+const alpnHTTP2 = "h2"
+
 // clientConfig returns how TLS is begun with the endpoints of a pool.
-func clientConfig(t *routetable.TLS, pem *pemFiles) *tls.Config {
+func clientConfig(t *routetable.TLS, pem *pemFiles, http2 bool) *tls.Config {
+	speaks := []string{"http/1.1"}
+	if http2 {
+		speaks = []string{alpnHTTP2}
+	}
 	return &tls.Config{
 		ServerName:         t.ServerName,
 		InsecureSkipVerify: t.SkipVerify, //nolint:gosec // by the operator's word, or the instance's
 		RootCAs:            pem.roots,
 		Certificates:       pem.certificates,
 		ClientSessionCache: tls.NewLRUClientSessionCache(sessions),
-		NextProtos:         []string{"http/1.1"},
+		NextProtos:         speaks,
 		MinVersion:         tls.VersionTLS12,
 		// Small records first would only cost: what is sent is there as a whole.
 		DynamicRecordSizingDisabled: true,

@@ -49,6 +49,12 @@ func all(b []byte, class uint8) bool {
 // IsToken says whether b is a token (RFC 9110 §5.6.2).
 func IsToken(b []byte) bool { return len(b) > 0 && all(b, isToken) }
 
+// IsTokenByte says whether c may be part of a token.
+func IsTokenByte(c byte) bool { return charClass[c]&isToken != 0 }
+
+// IsValueByte says whether c may be part of a field's value.
+func IsValueByte(c byte) bool { return charClass[c]&isValue != 0 }
+
 // EqualFold compares b with s, which is in lower case ASCII, ignoring b's case.
 func EqualFold(b []byte, s string) bool {
 	if len(b) != len(s) {
