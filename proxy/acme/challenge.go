@@ -18,10 +18,11 @@ import (
 const (
 	// challengePath is what the paths begin with that an authority asks for.
 	challengePath = "/.well-known/acme-challenge/"
-	// lookTime bounds a look into the store, lookAtOnce how many there are at a time: the
-	// question may be anybody's.
-	lookTime   = 3 * time.Second
-	lookAtOnce = 8
+	// lookTime bounds a look into the store. Since the question may be anybody's there are
+	// no more than one in lookEvery, but for lookBurst of them.
+	lookTime  = 3 * time.Second
+	lookEvery = 20 * time.Millisecond
+	lookBurst = 100
 	// maxToken bounds a token, in bytes; Let's Encrypt's have 43.
 	maxToken = 128
 )
@@ -30,19 +31,16 @@ const (
 // ushers from the store. It is an acmez.Solver that never listens by itself.
 type challenges struct {
 	store Store
-	// manages says whether a name is looked after.
-	manages func(name string) bool
-	looks   chan struct{}
 
 	mu sync.Mutex
 	// own are those that this usher has caused, by their keys in the store.
 	own map[string]acme.Challenge
+	// paid is until when looks into the store are paid for.
+	paid time.Time
 }
 
-func newChallenges(store Store, manages func(string) bool) *challenges {
-	return &challenges{
-		store: store, manages: manages, looks: make(chan struct{}, lookAtOnce), own: map[string]acme.Challenge{},
-	}
+func newChallenges(store Store) *challenges {
+	return &challenges{store: store, own: map[string]acme.Challenge{}}
 }
 
 // The keys of challenges in the store: what is asked over HTTP names the token, what is
@@ -59,8 +57,8 @@ func keyOf(c *acme.Challenge) string {
 
 // Present implements acmez.Solver.
 func (cs *challenges) Present(ctx context.Context, c acme.Challenge) error {
-	if !isToken(c.Token) {
-		return fmt.Errorf("the authority's token %.200q is none", c.Token)
+	if !isToken(c.Token) || !isName(strings.ToLower(c.Identifier.Value)) {
+		return fmt.Errorf("the authority's token %.200q for %.300q is none", c.Token, c.Identifier.Value)
 	}
 	data, err := json.Marshal(c)
 	if err != nil {
@@ -90,7 +88,7 @@ func (cs *challenges) CleanUp(ctx context.Context, c acme.Challenge) error {
 // answer answers a question that was asked over HTTP.
 func (cs *challenges) answer(ctx context.Context, host, path string) (body []byte, ok bool) {
 	token, ok := strings.CutPrefix(path, challengePath)
-	if !ok || !isToken(token) || !cs.manages(host) {
+	if !ok || !isToken(token) {
 		return nil, false
 	}
 	c, err := cs.find(ctx, httpKey(token))
@@ -102,8 +100,8 @@ func (cs *challenges) answer(ctx context.Context, host, path string) (body []byt
 
 // certificate answers a question that was asked in a handshake.
 func (cs *challenges) certificate(ctx context.Context, name string) (*tls.Certificate, error) {
-	if !cs.manages(name) {
-		return nil, fmt.Errorf("an authority asks for %.255q, which is not looked after", name)
+	if !isName(name) {
+		return nil, fmt.Errorf("an authority asks for %.300q, which is no name", name)
 	}
 	c, err := cs.find(ctx, tlsKey(name))
 	if err != nil {
@@ -112,7 +110,7 @@ func (cs *challenges) certificate(ctx context.Context, name string) (*tls.Certif
 	return acmez.TLSALPN01ChallengeCert(c)
 }
 
-var errBusy = errors.New("too many questions of authorities at a time")
+var errBusy = errors.New("too many questions of authorities")
 
 // find looks for a challenge in memory, then in the store.
 func (cs *challenges) find(ctx context.Context, key string) (c acme.Challenge, err error) {
@@ -124,10 +122,7 @@ func (cs *challenges) find(ctx context.Context, key string) (c acme.Challenge, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	select {
-	case cs.looks <- struct{}{}:
-		defer func() { <-cs.looks }()
-	case <-ctx.Done():
+	if !cs.pay(ctx) {
 		return c, errBusy
 	}
 	data, err := cs.store.Load(ctx, key)
@@ -140,6 +135,31 @@ func (cs *challenges) find(ctx context.Context, key string) (c acme.Challenge, e
 	return c, err
 }
 
+// pay waits until another look into the store may be made; false: that is too far away.
+func (cs *challenges) pay(ctx context.Context) bool {
+	cs.mu.Lock()
+	now := time.Now()
+	if least := now.Add(-lookBurst * lookEvery); cs.paid.Before(least) {
+		cs.paid = least
+	}
+	wait := cs.paid.Sub(now)
+	if wait > lookTime/2 {
+		cs.mu.Unlock()
+		return false
+	}
+	cs.paid = cs.paid.Add(lookEvery)
+	cs.mu.Unlock()
+	if wait <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(wait):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // isToken says whether s is a token (RFC 8555 §8.3): in the alphabet of base64url. It is
 // part of a key then, and of nothing above it.
 func isToken(s string) bool {
@@ -150,4 +170,16 @@ func isToken(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= maxToken
+}
+
+// isName says whether s is the name of a host, in lower case: it is part of a key, and of
+// nothing above it.
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && (c != '.' || i == 0 || s[i-1] == '.') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 255
 }

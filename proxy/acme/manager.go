@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ const (
 	retryStore = 10 * time.Second
 	// atOnce is how many names are looked after at a time.
 	atOnce = 4
+	// loadAtOnce is how many certificates are read at a time before that.
+	loadAtOnce = 16
 )
 
 // Options are what a Manager is made of.
@@ -45,9 +48,9 @@ type Options struct {
 
 // Manager holds certificates for names. Its methods may be called from any goroutine.
 type Manager struct {
-	log                        *slog.Logger
-	metrics                    *metrics.ACME
-	every, retry, retryStorage time.Duration
+	log                      *slog.Logger
+	metrics                  *metrics.ACME
+	every, retry, retryStore time.Duration
 
 	cache      *certmagic.Cache
 	magic      *certmagic.Config
@@ -76,17 +79,17 @@ func New(o Options) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		log: o.Log, metrics: o.Metrics, every: checkEvery, retry: retryFirst, retryStorage: retryStore,
+		log: o.Log, metrics: o.Metrics, every: checkEvery, retry: retryFirst, retryStore: retryStore,
 		turns: make(chan struct{}, atOnce), names: map[string]context.CancelFunc{},
 	}
 	if o.CheckEvery > 0 {
 		m.every = o.CheckEvery
 	}
 	if o.Retry > 0 {
-		m.retry, m.retryStorage = o.Retry, o.Retry
+		m.retry, m.retryStore = o.Retry, o.Retry
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.challenges = newChallenges(o.Store, m.manages)
+	m.challenges = newChallenges(o.Store)
 	m.issuer = &issuer{
 		conf: o.Config, store: o.Store, http: client, challenges: m.challenges, served: m.certificate,
 		log: slog.New(quiet{o.Log.Handler()}),
@@ -134,6 +137,32 @@ func (m *Manager) onEvent(_ context.Context, event string, data map[string]any) 
 	return nil
 }
 
+// Load serves, of names in lower case, the certificates that the store has, and returns
+// when all are read or ctx ends. It is for the time before Manage, and asks no authority.
+func (m *Manager) Load(ctx context.Context, names []string) {
+	var loading sync.WaitGroup
+	turns := make(chan struct{}, loadAtOnce)
+	var mu sync.Mutex
+	served := maps.Clone(*m.served.Load())
+	for _, name := range names {
+		turns <- struct{}{}
+		loading.Go(func() {
+			defer func() { <-turns }()
+			if ctx.Err() != nil {
+				return
+			}
+			if c, err := m.magic.CacheManagedCertificate(ctx, name); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				served[name] = &c.Certificate
+			}
+		})
+	}
+	loading.Wait()
+	m.serve(served)
+	m.log.Info("certificates loaded", "count", len(served), "domains", len(names))
+}
+
 // Manage makes names, in lower case, those that are looked after. The certificates of
 // others are no longer served. It does not wait for any certificate.
 func (m *Manager) Manage(names []string) {
@@ -164,13 +193,6 @@ func (m *Manager) Manage(names []string) {
 		}
 	}
 	m.serve(served)
-}
-
-// manages says whether a name is looked after.
-func (m *Manager) manages(name string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.names[name] != nil
 }
 
 // Close ends what is under way and waits for it. Certificates are served on.

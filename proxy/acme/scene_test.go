@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ const name = "shop.example.com"
 // usher is one with a Manager, as the command puts them together.
 type usher struct {
 	*acme.Manager
+	*writer
 	t     *testing.T
 	set   *metrics.Set
 	front *proxytest.Usher
@@ -41,19 +44,45 @@ type setup struct {
 	previous  *acme.Manager
 }
 
-// writer makes the log part of the test's.
-type writer struct{ t testing.TB }
+// writer makes the log part of the test's, and counts lines.
+type writer struct {
+	t  testing.TB
+	mu sync.Mutex
+	// lines are those written.
+	lines []string
+}
 
-func (w writer) Write(p []byte) (int, error) {
+func (w *writer) Write(p []byte) (int, error) {
 	w.t.Logf("%s", p)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(w.lines, string(p))
 	return len(p), nil
+}
+
+// logged is how many lines have this part.
+func (w *writer) logged(part string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lines {
+		if strings.Contains(l, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// waitLog waits until a line has this part.
+func (w *writer) waitLog(part string) {
+	w.t.Helper()
+	eventually(w.t, "a line with "+part, func() bool { return w.logged(part) > 0 })
 }
 
 // newUsher starts an usher that ends with the test.
 func newUsher(t *testing.T, s setup) *usher {
 	t.Helper()
-	u := &usher{t: t, set: metrics.New("test", core.Reasons())}
-	log := slog.New(slog.NewTextHandler(writer{t}, nil))
+	u := &usher{t: t, writer: &writer{t: t}, set: metrics.New("test", core.Reasons())}
+	log := slog.New(slog.NewTextHandler(u.writer, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	m, err := acme.New(acme.Options{
 		Config: s.ACME, Store: s.store, Metrics: u.set.ACME, Log: log,
 		CheckEvery: s.every, Retry: 200 * time.Millisecond, Previous: s.previous,

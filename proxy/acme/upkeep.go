@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -14,6 +15,9 @@ func (m *Manager) keep(ctx context.Context, name string) {
 	for {
 		pause, ok := m.turn(ctx, name, failures)
 		if ok {
+			if failures > 0 {
+				m.log.Info("a certificate is looked after again", "domain", name)
+			}
 			failures = 0
 		} else {
 			failures++
@@ -40,18 +44,24 @@ func (m *Manager) turn(ctx context.Context, name string, failures int) (pause ti
 	try := &attempt{}
 	err := m.look(ctx, name, try)
 	m.publish(name)
-	switch {
-	case err == nil:
+	if err == nil {
 		return m.every, true
-	case ctx.Err() != nil:
+	}
+	if ctx.Err() != nil {
 		return 0, false
+	}
+	level := slog.LevelWarn
+	switch {
 	case try.asked:
 		pause = min(m.retry<<min(failures, 10), max(m.retry, retryMost))
-	default:
-		pause = m.retryStorage
+	default: // the store is away, and this is tried often
+		pause = m.retryStore
+		if failures > 0 {
+			level = slog.LevelDebug
+		}
 	}
-	m.log.Warn("a certificate cannot be looked after; it is tried again",
-		"domain", name, "served", m.certificate(name) != nil, "pause", pause.Round(time.Second), "err", err)
+	m.log.Log(ctx, level, "a certificate cannot be looked after; it is tried again",
+		"domain", name, "served", m.certificate(name) != nil, "pause", pause, "err", err)
 	return pause, false
 }
 
