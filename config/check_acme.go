@@ -85,7 +85,8 @@ func (c *checker) acmeConsul(registries []Registry, s ACMEStorage) {
 		}
 		// Who may read routes must not get to see private keys.
 		if kv := r.Consul.KVPrefix; kv != "" && strings.HasPrefix(s.Prefix, kv) {
-			c.bad("acme.storage.prefix", "prefix %q lies below the kv_prefix %q of registry %q, whose readers need no private keys",
+			c.bad("acme.storage.prefix",
+				"prefix %q lies below the kv_prefix %q of registry %q, whose readers need no private keys",
 				shorten(s.Prefix), shorten(kv), r.Name)
 		}
 		return

@@ -177,7 +177,8 @@ func isToken(s string) bool {
 func isName(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && (c != '.' || i == 0 || s[i-1] == '.') {
+		dot := c == '.' && i > 0 && s[i-1] != '.'
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && !dot {
 			return false
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"usher/config"
 	"usher/proxy/acme"
 	"usher/proxy/acme/acmetest"
-	"usher/watcher/consul" //nolint:depguard // the store of a fleet
+	"usher/watcher/consul"
 	"usher/watcher/consul/consultest"
 )
 
@@ -27,6 +27,7 @@ func sharedBy(t *testing.T, agent *consultest.Agent) acme.Store {
 // TestFleetOrdersOnce: of several ushers that begin at once one orders, another one is
 // asked by the authority, and all serve the same certificate.
 func TestFleetOrdersOnce(t *testing.T) {
+	t.Parallel()
 	for _, challenge := range []string{config.ChallengeHTTP01, config.ChallengeTLSALPN01} {
 		t.Run(challenge, func(t *testing.T) {
 			agent := consultest.Start(t)
@@ -60,7 +61,7 @@ func TestFleetOrdersOnce(t *testing.T) {
 				}
 			}
 			if n := len(domains); ca.Orders() != n || obtained != float64(n) || ca.Accounts() != 1 {
-				t.Errorf("%d orders, %v certificates, %d accounts for %d names", ca.Orders(), obtained, ca.Accounts(), n)
+				t.Errorf("%d names: %d orders, %v certificates, %d accounts", n, ca.Orders(), obtained, ca.Accounts())
 			}
 			for _, u := range fleet {
 				u.Close()
@@ -90,6 +91,7 @@ func leftBehind(t *testing.T, agent *consultest.Agent) {
 // TestFleetRenewsOnce: short-lived certificates are renewed, each time by one usher, and
 // the others take over what it obtained.
 func TestFleetRenewsOnce(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	s := setup{http: acmetest.FreePort(t), every: 500 * time.Millisecond}
 	ca := acmetest.Start(t, acmetest.Options{HTTPPort: s.http, Validity: 15 * time.Second})
@@ -120,6 +122,7 @@ func TestFleetRenewsOnce(t *testing.T) {
 // TestConsulAway: without the store certificates are served on, and when it is back what
 // is new is obtained.
 func TestConsulAway(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	s := setup{http: acmetest.FreePort(t), every: 200 * time.Millisecond}
 	ca := acmetest.Start(t, acmetest.Options{HTTPPort: s.http})

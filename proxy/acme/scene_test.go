@@ -92,15 +92,20 @@ func newUsher(t *testing.T, s setup) *usher {
 	}
 	u.Manager = m
 	if s.http > 0 {
-		u.front = proxytest.Start(t, proxytest.Options{
-			Listeners: []config.Listener{{Address: address(s.http)}},
-			Services:  proxytest.Origins(proxytest.Answering(t, proxytest.OK).Addr),
-		})
-		u.front.Proxy.Answer(m.Challenge)
+		u.answer(s.http)
 	}
 	u.listen(s.tls)
 	t.Cleanup(m.Close) // before what it asks by
 	return u
+}
+
+// answer makes an usher answer the authority at a port.
+func (u *usher) answer(port int) {
+	u.front = proxytest.Start(u.t, proxytest.Options{
+		Listeners: []config.Listener{{Address: address(port)}},
+		Services:  proxytest.Origins(proxytest.Answering(u.t, proxytest.OK).Addr),
+	})
+	u.front.Proxy.Answer(u.Challenge)
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -70,7 +70,7 @@ func (f *files) TryLock(ctx context.Context, name string) (bool, error) {
 	}
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
-		file.Close()
+		_ = file.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return false, nil
 		}

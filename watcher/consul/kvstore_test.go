@@ -191,7 +191,7 @@ func TestKVLockOfTheDead(t *testing.T) {
 // TestKVRights: the policy that the documentation names is enough, and less is not.
 func TestKVRights(t *testing.T) {
 	agent := consultest.Start(t, consultest.ACL())
-	rules := `key_prefix "shared/" { policy = "write" } ` + fmt.Sprintf("session %q { policy = \"write\" }", agent.Name())
+	rules := fmt.Sprintf(`key_prefix "shared/" { policy = "write" } session %q { policy = "write" }`, agent.Name())
 	kv, ctx := kvOf(t, agent, agent.NewToken(rules)), t.Context()
 	if err := kv.Put(ctx, "a", []byte("x")); err != nil {
 		t.Error(err)

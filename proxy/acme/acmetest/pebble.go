@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -36,9 +37,10 @@ type Server struct {
 	// certificate, and CARoots is what is in there.
 	Directory, CAFile, CARoots string
 
-	t               testing.TB
-	dir, management string
-	program         *program
+	t                       testing.TB
+	binary, dir, management string
+	dns                     string
+	program                 *program
 }
 
 // Start starts a Server that ends with the test.
@@ -49,15 +51,23 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	pebble := binary(t)
 	p := freePorts(t)
-	s := &Server{t: t, dir: t.TempDir(), management: p[1], Directory: "https://" + p[0] + "/dir"}
+	s := &Server{
+		Directory: "https://" + p[0] + "/dir", management: p[1], dns: p[2],
+		t: t, binary: pebble, dir: t.TempDir(),
+	}
 	s.write(o, p)
 	dns := startProgram(t, s.dir, filepath.Join(filepath.Dir(pebble), "pebble-challtestsrv"),
 		"-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dnsserver", p[2], "-management", p[3],
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
 	s.await(dns, "http://"+p[3], http.DefaultTransport)
-	s.program = startProgram(t, s.dir, pebble, "-config", s.path("pebble.json"), "-dnsserver", p[2])
-	s.await(s.program, s.Directory, s.transport())
+	s.start()
 	return s
+}
+
+func (s *Server) start() {
+	s.t.Helper()
+	s.program = startProgram(s.t, s.dir, s.binary, "-config", s.path("pebble.json"), "-dnsserver", s.dns)
+	s.await(s.program, s.Directory, s.transport())
 }
 
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
@@ -146,9 +156,10 @@ func (s *Server) Roots() *x509.CertPool {
 	return pool
 }
 
-// Orders is how many certificates were asked for; Replacements how many of these were to
-// take the place of another one.
-func (s *Server) Orders() int       { return strings.Count(s.program.log(), "Added order ") }
+// Orders is how many certificates were asked for.
+func (s *Server) Orders() int { return strings.Count(s.program.log(), "Added order ") }
+
+// Replacements is how many of these were to take the place of another one.
 func (s *Server) Replacements() int { return strings.Count(s.program.log(), "is a replacement of") }
 
 // Accounts is how many accounts there are.
@@ -157,17 +168,38 @@ func (s *Server) Accounts() int { return strings.Count(s.program.log(), "account
 // Kill ends the Server: nobody answers at its address any more.
 func (s *Server) Kill() { s.program.kill() }
 
+// Restart ends the Server and starts another one in its place, which knows nothing of the
+// accounts and certificates of the last.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	s.start()
+}
+
+// Ports are taken from below those that the system gives to outgoing connections and to
+// listeners on port 0.
+const (
+	lowestPort  = 12000
+	highestPort = 32000
+)
+
 // freePorts finds four addresses that nobody listens at. Another process can take one
 // before the programs do.
 func freePorts(t testing.TB) (addresses [4]string) {
 	t.Helper()
-	for i := range addresses {
-		ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	for i, tries := 0, 0; i < len(addresses); tries++ {
+		port := lowestPort + rand.N(highestPort-lowestPort)
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
+		if err != nil && tries < 1000 {
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer ln.Close()
-		addresses[i] = ln.Addr().String()
+		addresses[i] = address
+		i++
 	}
 	return addresses
 }

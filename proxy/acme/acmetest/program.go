@@ -25,7 +25,7 @@ func startProgram(t testing.TB, dir, path string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	// Not the test's context: that one ends before the test's cleanup does.
 	p.cmd = exec.CommandContext(context.Background(), path, args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = out, out, endWithTest()
