@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"usher/config"
+	"usher/metrics"
 	"usher/proxy/acme"
 	"usher/watcher/consul"
 )
@@ -66,7 +67,9 @@ func (c *obtained) prepare(ctx context.Context, cfg *config.Config) (*obtainer, 
 		}
 		store, o.closeStore = acme.Shared(kv), kv.Close
 	}
-	options := acme.Options{Config: s.acme, Store: store, Metrics: c.app.metrics.ACME, Log: c.app.log.Logger}
+	options := acme.Options{
+		Config: s.acme, Store: store, Metrics: c.app.metrics.ACME, TLS: c.app.metrics.TLS, Log: c.app.log.Logger,
+	}
 	if now != nil {
 		options.Previous = now.Manager
 	}
@@ -101,6 +104,7 @@ func (c *obtained) obtain(cfg *config.Config) {
 	o := c.now.Load()
 	if o == nil {
 		c.app.proxy.Answer(nil)
+		c.app.metrics.TLS.Show(acme.MetricsSource, metrics.Certificates{})
 		return
 	}
 	c.app.proxy.Answer(o.Challenge)

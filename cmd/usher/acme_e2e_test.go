@@ -40,6 +40,9 @@ func TestACMEFleet(t *testing.T) {
 	if n := first.metric(obtained, `result="obtained"`) + second.metric(obtained, `result="obtained"`); n != 1 {
 		t.Errorf("%v certificates were obtained", n)
 	}
+	if ends := first.metric("usher_tls_certificate_not_after_timestamp_seconds", `cert="acme:shop.example.com"`); ends == 0 {
+		t.Error("the metrics do not tell when the certificate ends")
+	}
 	if status := unfollowed(t, first.web+"/", "shop.example.com"); status != 301 {
 		t.Errorf("everything else is answered %d", status)
 	}

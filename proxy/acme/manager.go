@@ -37,7 +37,9 @@ type Options struct {
 	// Store is where certificates are kept; see Files and Shared.
 	Store   Store
 	Metrics *metrics.ACME
-	Log     *slog.Logger
+	// TLS shows when the certificates end.
+	TLS *metrics.TLS
+	Log *slog.Logger
 	// Previous is the Manager that this one takes over from: its certificates are served
 	// until there are new ones. Nil: none.
 	Previous *Manager
@@ -50,6 +52,7 @@ type Options struct {
 type Manager struct {
 	log                      *slog.Logger
 	metrics                  *metrics.ACME
+	tls                      *metrics.TLS
 	every, retry, retryStore time.Duration
 
 	cache      *certmagic.Cache
@@ -79,7 +82,7 @@ func New(o Options) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		log: o.Log, metrics: o.Metrics, every: checkEvery, retry: retryFirst, retryStore: retryStore,
+		log: o.Log, metrics: o.Metrics, tls: o.TLS, every: checkEvery, retry: retryFirst, retryStore: retryStore,
 		turns: make(chan struct{}, atOnce), names: map[string]context.CancelFunc{},
 	}
 	if o.CheckEvery > 0 {
@@ -94,10 +97,11 @@ func New(o Options) (*Manager, error) {
 		conf: o.Config, store: o.Store, http: client, challenges: m.challenges, served: m.certificate,
 		log: slog.New(quiet{o.Log.Handler()}),
 	}
-	m.serve(map[string]*tls.Certificate{})
+	served := map[string]*tls.Certificate{}
 	if o.Previous != nil {
-		m.served.Store(o.Previous.served.Load())
+		served = *o.Previous.served.Load()
 	}
+	m.served.Store(&served)
 	m.useCertmagic(o.Store)
 	return m, nil
 }

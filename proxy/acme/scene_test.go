@@ -84,7 +84,7 @@ func newUsher(t *testing.T, s setup) *usher {
 	u := &usher{t: t, writer: &writer{t: t}, set: metrics.New("test", core.Reasons())}
 	log := slog.New(slog.NewTextHandler(u.writer, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	m, err := acme.New(acme.Options{
-		Config: s.ACME, Store: s.store, Metrics: u.set.ACME, Log: log,
+		Config: s.ACME, Store: s.store, Metrics: u.set.ACME, TLS: u.set.TLS, Log: log,
 		CheckEvery: s.every, Retry: 200 * time.Millisecond, Previous: s.previous,
 	})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"strings"
 	"time"
+
+	"usher/metrics"
 )
 
 // ALPNProtocol is what an authority that asks over TLS wants to speak (RFC 8737): it must
@@ -25,8 +27,18 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 // certificate returns the certificate of a name, nil: there is none.
 func (m *Manager) certificate(name string) *tls.Certificate { return (*m.served.Load())[name] }
 
-// serve puts certificates in use. Whoever calls it holds mu, but for New.
-func (m *Manager) serve(certs map[string]*tls.Certificate) { m.served.Store(&certs) }
+// MetricsSource is the name by which the certificates are shown in the metrics.
+const MetricsSource = "acme"
+
+// serve puts certificates in use. The map is nobody's to change then.
+func (m *Manager) serve(certs map[string]*tls.Certificate) {
+	m.served.Store(&certs)
+	ends := make(map[string]time.Time, len(certs))
+	for name, c := range certs {
+		ends[MetricsSource+":"+name] = c.Leaf.NotAfter
+	}
+	m.tls.Show(MetricsSource, metrics.Certificates{NotAfter: ends})
+}
 
 // replace puts the certificate of a name in use, and says whether it is another one than
 // before. A name that is no longer looked after stays without.
