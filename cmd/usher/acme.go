@@ -137,10 +137,11 @@ func settingsOf(cfg *config.Config) settings {
 	return s
 }
 
-// answers says whether a listener can answer a challenge.
+// answers says whether a listener can answer a challenge. An authority shows no
+// certificate of its own.
 func answers(l config.Listener, challenge string) bool {
 	if challenge == config.ChallengeTLSALPN01 {
-		return l.TLS.ACME
+		return l.TLS.ACME && l.TLS.ClientAuth.Mode != config.ClientAuthRequired
 	}
 	return l.Protocol == "http"
 }
