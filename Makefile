@@ -34,6 +34,14 @@ override USHER_TEST_CONSUL := $(CURDIR)/$(BIN)/consul
 CONSUL := $(BIN)/consul
 endif
 
+# The ACME server of the tests: USHER_TEST_PEBBLE, else one on PATH, else our own build.
+# pebble-challtestsrv is in the same folder.
+USHER_TEST_PEBBLE ?= $(shell command -v pebble)
+ifeq ($(USHER_TEST_PEBBLE),)
+override USHER_TEST_PEBBLE := $(CURDIR)/$(BIN)/pebble
+PEBBLE := $(BIN)/pebble $(BIN)/pebble-challtestsrv
+endif
+
 ##@ Use
 
 .PHONY: help
@@ -41,7 +49,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, FAULTS, USHER_TEST_CONSUL\n'
+	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, FAULTS, USHER_TEST_CONSUL, USHER_TEST_PEBBLE\n'
 
 .PHONY: build
 build: ## build bin/usher
@@ -63,17 +71,17 @@ check: fmt-check vet lint ## before each commit: format, vet, lint, short tests
 	@$(GO) test -race -short $(TESTFLAGS) ./...
 
 .PHONY: test
-test: deps consul vet lint unit e2e ## everything, from a fresh machine on
+test: deps consul pebble vet lint unit e2e ## everything, from a fresh machine on
 
 .PHONY: unit
-unit: $(CONSUL) ## go test -race, all packages but the commands
+unit: $(CONSUL) $(PEBBLE) ## go test -race, all packages but the commands
 	@echo '==> go test -race'
 	@pkgs=$$($(GO) list ./...); \
 		pkgs=$$(grep -v '/cmd/' <<<"$$pkgs" || true); \
 		[ -z "$$pkgs" ] || $(GO) test -race $(TESTFLAGS) $$pkgs
 
 .PHONY: e2e
-e2e: $(CONSUL) ## the end-to-end tests, those of cmd/
+e2e: $(CONSUL) $(PEBBLE) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
@@ -150,6 +158,10 @@ vuln: $(BIN)/govulncheck ## known vulnerabilities in what usher calls (needs the
 consul: $(CONSUL) ## the Consul of the tests: build it unless one is on PATH, print where it is
 	@echo 'consul: $(USHER_TEST_CONSUL)'
 
+.PHONY: pebble
+pebble: $(PEBBLE) ## the ACME server of the tests: build it unless one is on PATH, print where it is
+	@echo 'pebble: $(USHER_TEST_PEBBLE)'
+
 .PHONY: promtool
 promtool: $(BIN)/promtool ## promtool, for the alert rules: build it, print where it is
 	@echo 'promtool: $(CURDIR)/$(BIN)/promtool'
@@ -169,6 +181,7 @@ deps: ## the programs the tests need, from Debian where apt is there
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$pkgs
 
 unit e2e bench outage: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
+unit e2e: export USHER_TEST_PEBBLE := $(USHER_TEST_PEBBLE)
 
 # $(call tool,binary,module folder,package,how long): the binary is as new as its
 # module's go.mod and go.sum, so a repeated run does nothing.
@@ -182,4 +195,6 @@ $(eval $(call tool,consul,consul,github.com/hashicorp/consul,about five minutes)
 $(eval $(call tool,golangci-lint,lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,about three minutes))
 $(eval $(call tool,gofumpt,lint,mvdan.cc/gofumpt,some seconds))
 $(eval $(call tool,govulncheck,vuln,golang.org/x/vuln/cmd/govulncheck,some seconds))
+$(eval $(call tool,pebble,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble,some seconds))
+$(eval $(call tool,pebble-challtestsrv,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv,some seconds))
 $(eval $(call tool,promtool,promtool,github.com/prometheus/prometheus/cmd/promtool,up to ten minutes))

@@ -27,6 +27,7 @@ func checkConfig(cfg *Config, d *decoder) {
 	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)
 	c.routes(cfg)
 	c.claims(cfg.Claims)
+	c.acme(cfg)
 	c.policy(cfg.Defaults.Policy, "defaults")
 	c.errorPages(cfg.ErrorPages, "error_pages")
 	for name, s := range cfg.Services {

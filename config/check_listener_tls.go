@@ -21,7 +21,7 @@ func (c *checker) listenerTLS(cfg *Config, l Listener, at string) {
 	}
 	if !l.TLS.hasSource() {
 		c.required(at, "tls", "https listener %q has no certificates: give tls.certificates, tls.certificate_dirs, "+
-			"tls.certificate_kv or tls.self_signed", l.Name)
+			"tls.certificate_kv, tls.acme or tls.self_signed", l.Name)
 	}
 	c.certificates(cfg, l.TLS, tls)
 	c.word(child(tls, "min_version"), "min_version", l.TLS.MinVersion, "1.2", "1.3")

@@ -15,8 +15,10 @@ type Config struct {
 	// sets; empty: no snapshot is kept.
 	StateDir   string     `yaml:"state_dir" path:"true"`
 	Registries []Registry `yaml:"registries"`
-	Discovery  Discovery  `yaml:"discovery"`
-	Routes     []Route    `yaml:"routes"`
+	// ACME says which certificates usher obtains by itself.
+	ACME      ACME      `yaml:"acme"`
+	Discovery Discovery `yaml:"discovery"`
+	Routes    []Route   `yaml:"routes"`
 	// SharedRoutes lets services that announce the same source share it. Without it
 	// the one with the lowest CreateIndex, then name, owns the source for as long as it
 	// announces it.

@@ -13,6 +13,7 @@ func builtin() *Config {
 		Log:          Log{Level: "info", Format: "auto"},
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
 		SharedRoutes: true,
+		ACME:         defaultACME(),
 		Defaults: Defaults{
 			Policy: Policy{
 				Balance:           "least_request",
@@ -128,6 +129,7 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 	if !d.where.given("state_dir") {
 		cfg.StateDir = stateDir(d, l)
 	}
+	completeACME(cfg, d, l)
 }
 
 // stateDir takes the folder that systemd made for the service; the first where it

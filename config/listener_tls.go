@@ -18,6 +18,9 @@ type ListenerTLS struct {
 	// CertificateKV is a prefix of keys of the first Consul's key-value store: name with
 	// the chain and the key, or name.crt beside name.key. Empty: none.
 	CertificateKV string `yaml:"certificate_kv"`
+	// ACME serves the certificates that the acme section manages, for names that none of the
+	// above is for.
+	ACME bool `yaml:"acme"`
 	// SelfSigned makes certificates for whatever name is asked for and has none.
 	SelfSigned bool `yaml:"self_signed"`
 	// DefaultCertificate is what clients get who name no host, or one that no certificate
@@ -122,7 +125,7 @@ func defaultListenerTLS() ListenerTLS {
 
 // hasSource says whether there can be a certificate at all.
 func (t *ListenerTLS) hasSource() bool {
-	return len(t.Certificates) > 0 || len(t.CertificateDirs) > 0 || t.CertificateKV != "" || t.SelfSigned
+	return len(t.Certificates) > 0 || len(t.CertificateDirs) > 0 || t.CertificateKV != "" || t.ACME || t.SelfSigned
 }
 
 // IdentityHeaders are the fields in which any of the listeners tells who a client is.

@@ -66,6 +66,7 @@ func TestDefaults(t *testing.T) {
 		}},
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
 		SharedRoutes: true,
+		ACME:         defaultACME(),
 		Defaults:     Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
 	}
 	cfg, err := Load("", Options{Env: envOf(nil)})
@@ -159,6 +160,7 @@ func wantFull() *Config {
 		Telemetry: Telemetry{":9902"},
 		Log:       Log{"debug", "json"},
 		StateDir:  "state",
+		ACME:      defaultACME(),
 		Discovery: Discovery{true, 5 * time.Second},
 		Claims: []Claim{
 			{Host: "*.shop.example.com", Path: "/orders", Services: []string{"orders", "orders-*"}},

@@ -20,6 +20,7 @@ type Set struct {
 	Table      *Table
 	Process    *Process
 	TLS        *TLS
+	ACME       *ACME
 
 	registry *prometheus.Registry
 }
@@ -36,6 +37,7 @@ func New(version string, reasons []string) *Set {
 		Table:      newTable(r),
 		Process:    newProcess(r, version),
 		TLS:        NewTLS(),
+		ACME:       newACME(r),
 		registry:   r,
 	}
 	r.MustRegister(s.Downstream, s.Health, s.TLS)

@@ -61,6 +61,9 @@ type app struct {
 	// presences are those of present, for the build goroutine.
 	presences atomic.Pointer[[]*presence]
 
+	// obtained are the certificates that usher gets by itself.
+	obtained obtained
+
 	// bindings is closed when the listeners are bound.
 	bindings chan struct{}
 	draining atomic.Bool
@@ -85,6 +88,8 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
 	}
 	a.proxy.Secure(a.certs, set.TLS)
+	a.obtained.app = a
+	a.certs.Use(a.obtained.GetCertificate)
 	a.config.Store(cfg)
 	set.Register(a.proxy)
 	a.proxy.Limit(cfg.Limits)
@@ -116,9 +121,15 @@ func (a *app) start(ctx context.Context) error {
 		return ctx.Err()
 	}
 	a.awaitCertificates(ctx, cfg)
+	obtained, err := a.obtained.prepare(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	a.obtained.use(obtained)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
 		return err
 	}
+	a.obtained.obtain(cfg)
 	close(a.bindings)
 	a.metrics.Process.Ready(true)
 	a.running.Go(a.keepSnapshot)
@@ -276,15 +287,23 @@ func (a *app) reload(path string, saw func(string)) error {
 // apply puts a configuration in force. What can fail comes first.
 func (a *app) apply(cfg *config.Config) error {
 	old := a.config.Load()
+	obtained, err := a.obtained.prepare(a.ctx, cfg)
+	if err != nil {
+		return err
+	}
 	a.applyCertificates(cfg)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
+		a.obtained.drop(obtained)
 		a.applyCertificates(old)
 		return err
 	}
 	if err := a.listenAdmin(a.ctx, cfg); err != nil {
+		a.obtained.drop(obtained)
 		a.applyCertificates(old)
 		return errors.Join(err, a.listenAdmin(a.ctx, old), a.proxy.Listen(old.Listeners))
 	}
+	a.obtained.use(obtained)
+	a.obtained.obtain(cfg)
 	if old.Log.Format != cfg.Log.Format {
 		a.log.Warn("log.format changes at the next start", "now", old)
 	}
@@ -347,6 +366,7 @@ func contextOf(parent context.Context, c <-chan struct{}) context.Context {
 func (a *app) stop() {
 	a.leaveRegistries()
 	a.cancel()
+	a.obtained.close()
 	a.running.Wait() // the last snapshot asks the manager
 	a.manager.Close()
 	a.proxy.Close()

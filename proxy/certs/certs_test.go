@@ -296,7 +296,9 @@ func TestUse(t *testing.T) {
 	t.Parallel()
 	s, ca := begin(t), newAuthority(t)
 	s.pair("a", ca.issue("a.example"))
-	s.apply(s.folder())
+	settings := s.folder()
+	settings.ACME = true
+	s.apply(settings)
 	conf := s.Config("web")
 	conf.NextProtos = []string{"http/1.1", "acme-tls/1"}
 	address, failed := serve(t, conf)
@@ -341,6 +343,13 @@ func TestUse(t *testing.T) {
 	if err := <-failed; !errors.Is(err, errNone) {
 		t.Errorf("got %v", err)
 	}
+	settings.ACME = false
+	s.apply(settings)
+	if got := subject(address, "managed.example", nil); got != "a.example" {
+		t.Errorf("a listener that does not ask for it has what others find: %s", got)
+	}
+	settings.ACME = true
+	s.apply(settings)
 	s.Use(nil)
 	if got := subject(address, "managed.example", nil); got != "a.example" {
 		t.Errorf("got %s", got)

@@ -26,7 +26,9 @@ type listener struct {
 	index atomic.Pointer[index]
 	// selfSigned makes certificates; nil: none are made.
 	selfSigned atomic.Pointer[selfSigned]
-	manager    *Manager
+	// acme says that the Manager's extra function is asked.
+	acme    atomic.Bool
+	manager *Manager
 
 	name string
 	// gone says that no configuration has it any more.
@@ -40,7 +42,10 @@ type listener struct {
 // certificate is the GetCertificate of the listener's configurations.
 func (l *listener) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now := time.Now()
-	extra := l.manager.extra.Load()
+	var extra *Lookup
+	if l.acme.Load() {
+		extra = l.manager.extra.Load()
+	}
 	if extra != nil && isChallenge(hello) {
 		return (*extra)(hello)
 	}

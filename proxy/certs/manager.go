@@ -130,6 +130,7 @@ func (m *Manager) listener(c *config.Listener) *listener {
 		m.listeners[c.Name] = l
 	}
 	l.tls, l.places = c.TLS, places(&c.TLS)
+	l.acme.Store(c.TLS.ACME)
 	if c.TLS.SelfSigned {
 		l.selfSigned.Store(&m.made)
 	} else {
@@ -235,8 +236,8 @@ func (m *Manager) Wait(ctx context.Context) {
 	}
 }
 
-// Use makes f find the certificates that the sources do not have, before the self-signed
-// ones and the default. Clients that speak nothing but acme-tls/1 are for f alone, and
+// Use makes f find the certificates that the sources do not have, for listeners with
+// tls.acme, before the self-signed ones and the default. Clients that speak nothing but acme-tls/1 are for f alone, and
 // before anything else. Nil: nobody is asked.
 func (m *Manager) Use(f Lookup) {
 	if f == nil {

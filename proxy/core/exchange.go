@@ -160,6 +160,9 @@ func (x *Exchange) Reset() {
 // Begin loads the table and matches the request. Any Reason but None is the
 // answer; Answered stands for Own.
 func (c *Core) Begin(x *Exchange) Reason {
+	if f := c.challenges.Load(); f != nil && x.challenged(*f) {
+		return Answered
+	}
 	x.table = c.table.Load()
 	if x.reserved = c.reserved.Load(); x.reserved != nil && x.Head != nil {
 		x.disown()

@@ -21,7 +21,10 @@ type Core struct {
 	// Parked counts the connections handed to it.
 	Parked atomic.Int64
 
-	table   atomic.Pointer[routetable.Table]
+	table atomic.Pointer[routetable.Table]
+	// challenges are nil while nothing is obtained by ACME.
+	challenges atomic.Pointer[Challenges]
+
 	pools   *upstream.Pools
 	health  *healthcheck.Monitor
 	metrics *metrics.Downstream
