@@ -33,6 +33,8 @@ ifeq ($(USHER_TEST_CONSUL),)
 override USHER_TEST_CONSUL := $(CURDIR)/$(BIN)/consul
 CONSUL := $(BIN)/consul
 endif
+# What the end-to-end tests need besides.
+E2E := $(CONSUL) $(BIN)/h2spec $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(TOOLS)/ws/node_modules
 
 ##@ Use
 
@@ -53,7 +55,7 @@ dev: build ## build and run the demo on 127.0.0.1:8080
 
 .PHONY: clean
 clean: ## remove what make built (go's cache stays, so tools come back quickly)
-	rm -rf bin $(BIN)
+	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules
 
 ##@ Check
 
@@ -73,7 +75,7 @@ unit: $(CONSUL) ## go test -race, all packages but the commands
 		[ -z "$$pkgs" ] || $(GO) test -race $(TESTFLAGS) $$pkgs
 
 .PHONY: e2e
-e2e: $(CONSUL) ## the end-to-end tests, those of cmd/
+e2e: $(E2E) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
@@ -159,6 +161,9 @@ deps: ## the programs the tests need, from Debian where apt is there
 	@pkgs=; \
 		command -v curl >/dev/null || pkgs="$$pkgs curl"; \
 		command -v gcc >/dev/null || pkgs="$$pkgs gcc libc6-dev"; \
+		command -v h2load >/dev/null || pkgs="$$pkgs nghttp2-client"; \
+		command -v npm >/dev/null || pkgs="$$pkgs nodejs npm"; \
+		command -v chromium >/dev/null || pkgs="$$pkgs chromium"; \
 		if [ -z "$$pkgs" ]; then exit 0; fi; \
 		sudo=; if [ "$$(id -u)" != 0 ]; then sudo='sudo -n'; fi; \
 		echo "==> apt-get install$$pkgs"; \
@@ -183,3 +188,12 @@ $(eval $(call tool,golangci-lint,lint,github.com/golangci/golangci-lint/v2/cmd/g
 $(eval $(call tool,gofumpt,lint,mvdan.cc/gofumpt,some seconds))
 $(eval $(call tool,govulncheck,vuln,golang.org/x/vuln/cmd/govulncheck,some seconds))
 $(eval $(call tool,promtool,promtool,github.com/prometheus/prometheus/cmd/promtool,up to ten minutes))
+$(eval $(call tool,h2spec,h2spec,github.com/summerwind/h2spec/cmd/h2spec,some seconds))
+$(eval $(call tool,grpc-interop-client,grpcinterop,google.golang.org/grpc/interop/client,half a minute))
+$(eval $(call tool,grpc-interop-server,grpcinterop,./server,some seconds))
+$(BIN)/grpc-interop-server: $(TOOLS)/grpcinterop/server/main.go
+
+$(TOOLS)/ws/node_modules: $(TOOLS)/ws/package.json $(TOOLS)/ws/package-lock.json
+	@echo '==> npm ci in $(TOOLS)/ws'
+	@cd $(TOOLS)/ws && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
