@@ -56,10 +56,8 @@ type credentials struct {
 func newCredentials(t testing.TB) *credentials {
 	t.Helper()
 	dir := t.TempDir()
-	c := &credentials{
-		Authority: upstreamtest.NewAuthority(t),
-		ca:        filepath.Join(dir, "ca.pem"), cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"),
-	}
+	c := &credentials{Authority: upstreamtest.NewAuthority(t), ca: filepath.Join(dir, "ca.pem")}
+	c.cert, c.key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeFile(t, c.ca, c.PEM)
 	c.renew(t)
 	return c

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,6 +48,7 @@ func startCounter(t *testing.T, name string) *counter {
 	return c
 }
 
+//nolint:revive // grpc has its context second
 func (c *counter) answer(
 	_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor,
 ) (any, error) {
@@ -60,7 +62,7 @@ func (c *counter) answer(
 func (c *counter) count(_ any, stream grpc.ServerStream) error {
 	for n := 1; ; n++ {
 		err := stream.RecvMsg(new(wrapperspb.StringValue))
-		if err == io.EOF { //nolint:errorlint // grpc says it so
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
@@ -191,7 +193,7 @@ func (l *grpcLoad) stream() (more bool, err error) {
 	in := new(wrapperspb.StringValue)
 	for n := 1; ; n++ {
 		// A message that cannot be sent is explained by what is received.
-		if err := s.SendMsg(wrapperspb.String("next")); err != nil && err != io.EOF { //nolint:errorlint // grpc says it so
+		if err := s.SendMsg(wrapperspb.String("next")); err != nil && !errors.Is(err, io.EOF) {
 			return true, err
 		}
 		if err := s.RecvMsg(in); err != nil {
@@ -204,7 +206,7 @@ func (l *grpcLoad) stream() (more bool, err error) {
 		case <-tick.C:
 		case <-l.stop:
 			_ = s.CloseSend()
-			if err := s.RecvMsg(in); err != io.EOF { //nolint:errorlint // grpc says it so
+			if err := s.RecvMsg(in); !errors.Is(err, io.EOF) {
 				return false, fmt.Errorf("the end of a stream: %w", err)
 			}
 			return false, nil

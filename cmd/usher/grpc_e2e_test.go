@@ -70,7 +70,8 @@ func interop(t *testing.T, address string, c *credentials) {
 			defer cancel()
 			all := append([]string{"--test_case=" + name}, args...)
 			if strings.HasPrefix(name, "orca") {
-				all = append(all, `--service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`)
+				const balancer = `{"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`
+				all = append(all, "--service_config_json="+balancer)
 			}
 			if out, err := exec.CommandContext(ctx, client, all...).CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
