@@ -22,7 +22,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCH ?= .
 BENCHTIME ?= 1s
-# More flags for bench-compare, such as --idle=8000, --syscalls, --check or --markdown.
+# More flags for bench-compare, such as --loads=tls,h2, --idle=8000, --syscalls, --check or --markdown.
 COMPARE ?=
 # More flags for bench-faults, such as --only=R1,R4, --proxies=usher,nginx or --markdown.
 FAULTS ?=
@@ -120,7 +120,7 @@ pgo: ## a new profile for usher to be built along: about a minute, on a quiet ma
 	@$(GO) run ./deploy/bench/compare --rounds=0 --duration=8s --profile=cmd/usher/default.pgo
 
 .PHONY: bench-compare
-bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about eight minutes
+bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about twenty minutes
 	@$(GO) run ./deploy/bench/compare $(COMPARE)
 
 .PHONY: bench-instructions
