@@ -47,7 +47,7 @@ func program(t testing.TB, name string) string {
 }
 
 // credentials are an authority, and a certificate and its key that it has issued for
-// 127.0.0.1, localhost and *.test, as files.
+// the loopback, localhost and *.test, as files.
 type credentials struct {
 	*upstreamtest.Authority
 	ca, cert, key string
@@ -66,13 +66,20 @@ func newCredentials(t testing.TB) *credentials {
 // renew replaces the certificate and its key, each file in one step.
 func (c *credentials) renew(t testing.TB) {
 	t.Helper()
-	_, cert, key := c.Issue("127.0.0.1", "localhost", "*.test")
+	_, cert, key := c.Issue("127.0.0.1", "127.0.0.2", "localhost", "*.test")
 	for file, text := range map[string]string{c.cert: cert, c.key: key} {
-		writeFile(t, file+".next", text)
-		if err := os.Rename(file+".next", file); err != nil {
+		if err := replaceFile(file, text); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// replaceFile replaces a file in one step.
+func replaceFile(path, content string) error {
+	if err := os.WriteFile(path+".next", []byte(content), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".next", path)
 }
 
 // edge is a usher with two listeners: web takes HTTP/1.1 and, by prior knowledge, HTTP/2,
@@ -92,7 +99,7 @@ func startEdge(t *testing.T, c *credentials, services, more string) *edge {
 listeners:
   - {name: web, address: "127.0.0.1:0", h2c: true}
   - name: secure
-    address: "127.0.0.1:0"
+    address: "127.0.0.2:0"
     protocol: https
     tls: {certificates: [{cert: %q, key: %q}]}
 admin: {address: "127.0.0.1:0"}
@@ -106,13 +113,10 @@ registries: [{type: file, path: services.yaml, start_timeout: 5s}]
 	return e
 }
 
-// list replaces the services, in one step.
-func (e *edge) list(services string) {
-	e.t.Helper()
-	file := filepath.Join(e.dir, "services.yaml")
-	writeFile(e.t, file+".next", services)
-	if err := os.Rename(file+".next", file); err != nil {
-		e.t.Fatal(err)
+// list replaces the services, in one step. Any goroutine may call it.
+func (u *usher) list(services string) {
+	if err := replaceFile(filepath.Join(u.dir, "services.yaml"), services); err != nil {
+		u.t.Error(err)
 	}
 }
 

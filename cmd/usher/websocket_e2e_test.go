@@ -59,34 +59,33 @@ func echoes(e *echo, generation int) string {
 // underSwaps plays the matrix through u, whose services are in a file, while that changes.
 func underSwaps(t *testing.T, e *echo, u *usher, address func() string, c *credentials) {
 	t.Helper()
-	front := &edge{usher: u}
-	front.list(echoes(e, 0))
+	u.list(echoes(e, 0))
 	u.waitLog(`"msg":"services"`)
 	u.waitStatus("any.test", http.StatusOK)
 	before := u.metric("usher_table_builds_total")
-	stop := make(chan struct{})
+	s := socketsAt(address(), c)
+	steady, ctx := s.talk(t, "/echo")
 	var swapping sync.WaitGroup
+	defer swapping.Wait()
+	swaps, stop := context.WithCancel(ctx)
+	defer stop()
 	swapping.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for generation := 1; ; generation++ {
 			select {
 			case <-tick.C:
-				front.list(echoes(e, generation))
-			case <-stop:
+				u.list(echoes(e, generation))
+			case <-swaps.Done():
 				return
 			}
 		}
 	})
-	s := socketsAt(address(), c)
-	steady, ctx := s.talk(t, "/echo")
 	s.matrix(t)
 	eventually(t, patience, "the table has changed five times", func() bool {
 		echoed(ctx, t, steady, websocket.MessageText, []byte("still there"))
 		return u.metric("usher_table_builds_total")-before >= 5
 	})
-	close(stop)
-	swapping.Wait()
 	if err := steady.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Errorf("the conversation over all of it: %v", err)
 	}
