@@ -136,7 +136,7 @@ func socketsAt(address string, c *credentials) sockets {
 // talk opens a connection to a path.
 func (s sockets) talk(t *testing.T, path string) (*websocket.Conn, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // some last as long as the whole matrix
 	t.Cleanup(cancel)
 	tr := &http.Transport{}
 	if s.credentials != nil {
