@@ -22,7 +22,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCH ?= .
 BENCHTIME ?= 1s
-# More flags for bench-compare, such as --idle=8000, --syscalls, --check or --markdown.
+# More flags for bench-compare, such as --loads=tls,h2, --idle=8000, --syscalls, --check or --markdown.
 COMPARE ?=
 # More flags for bench-faults, such as --only=R1,R4, --proxies=usher,nginx or --markdown.
 FAULTS ?=
@@ -33,6 +33,8 @@ ifeq ($(USHER_TEST_CONSUL),)
 override USHER_TEST_CONSUL := $(CURDIR)/$(BIN)/consul
 CONSUL := $(BIN)/consul
 endif
+# What the end-to-end tests need besides.
+E2E := $(CONSUL) $(BIN)/h2spec $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(TOOLS)/ws/node_modules
 
 # The ACME server of the tests: USHER_TEST_PEBBLE, else one on PATH, else our own build.
 # pebble-challtestsrv is in the same folder.
@@ -61,7 +63,7 @@ dev: build ## build and run the demo on 127.0.0.1:8080
 
 .PHONY: clean
 clean: ## remove what make built (go's cache stays, so tools come back quickly)
-	rm -rf bin $(BIN)
+	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules
 
 ##@ Check
 
@@ -81,7 +83,7 @@ unit: $(CONSUL) $(PEBBLE) ## go test -race, all packages but the commands
 		[ -z "$$pkgs" ] || $(GO) test -race $(TESTFLAGS) $$pkgs
 
 .PHONY: e2e
-e2e: $(CONSUL) $(PEBBLE) ## the end-to-end tests, those of cmd/
+e2e: $(E2E) $(PEBBLE) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
@@ -126,7 +128,7 @@ pgo: ## a new profile for usher to be built along: about a minute, on a quiet ma
 	@$(GO) run ./deploy/bench/compare --rounds=0 --duration=8s --profile=cmd/usher/default.pgo
 
 .PHONY: bench-compare
-bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about eight minutes
+bench-compare: ## beside nginx, HAProxy and bare fasthttp (COMPARE=flags): about twenty minutes
 	@$(GO) run ./deploy/bench/compare $(COMPARE)
 
 .PHONY: bench-instructions
@@ -171,6 +173,9 @@ deps: ## the programs the tests need, from Debian where apt is there
 	@pkgs=; \
 		command -v curl >/dev/null || pkgs="$$pkgs curl"; \
 		command -v gcc >/dev/null || pkgs="$$pkgs gcc libc6-dev"; \
+		command -v h2load >/dev/null || pkgs="$$pkgs nghttp2-client"; \
+		command -v npm >/dev/null || pkgs="$$pkgs nodejs npm"; \
+		command -v chromium >/dev/null || pkgs="$$pkgs chromium"; \
 		if [ -z "$$pkgs" ]; then exit 0; fi; \
 		sudo=; if [ "$$(id -u)" != 0 ]; then sudo='sudo -n'; fi; \
 		echo "==> apt-get install$$pkgs"; \
@@ -198,3 +203,12 @@ $(eval $(call tool,govulncheck,vuln,golang.org/x/vuln/cmd/govulncheck,some secon
 $(eval $(call tool,pebble,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble,some seconds))
 $(eval $(call tool,pebble-challtestsrv,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv,some seconds))
 $(eval $(call tool,promtool,promtool,github.com/prometheus/prometheus/cmd/promtool,up to ten minutes))
+$(eval $(call tool,h2spec,h2spec,github.com/summerwind/h2spec/cmd/h2spec,some seconds))
+$(eval $(call tool,grpc-interop-client,grpcinterop,google.golang.org/grpc/interop/client,half a minute))
+$(eval $(call tool,grpc-interop-server,grpcinterop,./server,some seconds))
+$(BIN)/grpc-interop-server: $(TOOLS)/grpcinterop/server/main.go
+
+$(TOOLS)/ws/node_modules: $(TOOLS)/ws/package.json $(TOOLS)/ws/package-lock.json
+	@echo '==> npm ci in $(TOOLS)/ws'
+	@cd $(TOOLS)/ws && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@

@@ -42,9 +42,15 @@ type traffic struct {
 // every nth is a POST with a body; 0: none is.
 func startTraffic(t testing.TB, url string, rate, nth int) *traffic {
 	t.Helper()
-	f := &traffic{load: load{t: t, stop: make(chan struct{})}}
 	tr := &http.Transport{MaxIdleConnsPerHost: 1024}
-	client := &http.Client{Transport: tr, Timeout: 30 * time.Second}
+	t.Cleanup(tr.CloseIdleConnections) // after the last answer
+	return startTrafficBy(t, &http.Client{Transport: tr, Timeout: 30 * time.Second}, url, rate, nth)
+}
+
+// startTrafficBy is startTraffic by a client with connections of its own.
+func startTrafficBy(t testing.TB, client *http.Client, url string, rate, nth int) *traffic {
+	t.Helper()
+	f := &traffic{load: load{t: t, stop: make(chan struct{})}}
 	turns := make(chan struct{}, rate)
 	f.done.Go(func() { f.pace(turns, rate) })
 	f.done.Go(func() {
@@ -60,10 +66,7 @@ func startTraffic(t testing.TB, url string, rate, nth int) *traffic {
 			f.done.Go(func() { f.call(client, url, c) })
 		}
 	})
-	t.Cleanup(func() {
-		f.finish()
-		tr.CloseIdleConnections()
-	})
+	t.Cleanup(f.finish)
 	return f
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,17 +22,33 @@ type process struct {
 	admin string // address of usher's admin listener
 }
 
-// ready waits until addr answers a small request.
-func (p *process) ready(ctx context.Context, addr string) error {
-	return p.Until(ctx, func() bool {
-		d := net.Dialer{Timeout: time.Second}
-		c, err := d.DialContext(ctx, "tcp", addr)
-		if err != nil {
-			return false
+// ready waits until addr answers all that is asked over that way. The certificate is in dir.
+func (p *process) ready(ctx context.Context, dir, over, addr string) error {
+	pool, err := programs.Pool(dir)
+	if err != nil {
+		return err
+	}
+	var last error
+	err = p.Until(ctx, func() bool {
+		last = nil
+		for _, k := range kinds {
+			// What is passed through is HTTP/1.1.
+			if k.over == over || k.over == overPlain && over == overTCP {
+				last = errors.Join(last, k.once(ctx, addr, pool))
+			}
 		}
-		defer c.Close()
-		return exchange(c) == nil
+		if over == overTLS {
+			last = errors.Join(last, callGRPC(ctx, addr, pool))
+		}
+		if over == overH2C {
+			last = errors.Join(last, callGRPC(ctx, addr, nil))
+		}
+		return last == nil
 	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
 }
 
 // family is a process and its descendants: nginx's work is done by a child.

@@ -27,8 +27,9 @@ type result struct {
 	Proxy  string  `json:"proxy"`
 	RPS    float64 `json:"requests_per_second"`
 	CPU    float64 `json:"cpu_us_per_request"`
-	Ratio  float64 `json:"cpu_times_nginx"` // median of each round's ratio
-	Bar    float64 `json:"bar,omitempty"`   // of the ratio, usher's alone
+	Over   string  `json:"measure"`
+	Ratio  float64 `json:"cpu_times_measure"` // median of each round's ratio
+	Bar    float64 `json:"bar,omitempty"`     // of the ratio, usher's alone
 	P50    float64 `json:"p50_ms"`
 	P99    float64 `json:"p99_ms"`
 	RSS    float64 `json:"peak_rss_mib"`
@@ -40,7 +41,7 @@ type key struct{ load, proxy string }
 
 // describe says where and how the run takes place, before it loads the machine itself.
 func (b *bench) describe(ctx context.Context) *report {
-	run := programs.Describe(ctx, "nginx -v", "haproxy -v", "wrk -v")
+	run := programs.Describe(ctx, "nginx -v", "haproxy -v", "wrk -v", "h2load --version")
 	return &report{Run: append(run, fmt.Sprintf("%d rounds of %v, %d connections", b.rounds, b.duration, b.conns))}
 }
 
@@ -53,12 +54,14 @@ func summarize(samples map[key][]sample) []result {
 			if len(of) == 0 {
 				continue
 			}
-			r := result{Load: l.name, Proxy: p.name}
+			r := result{Load: l.name, Proxy: p.name, Over: l.measure()}
 			if p.name == usher {
 				r.Bar = l.bar
 			}
-			base := samples[key{l.name, nginx}]
-			r.Ratio = median(of, func(i int) float64 { return of[i].cpu / base[i].cpu })
+			base := samples[key{l.name, l.measure()}]
+			if len(base) == len(of) { // it was among those compared
+				r.Ratio = median(of, func(i int) float64 { return of[i].cpu / base[i].cpu })
+			}
 			r.RPS = median(of, func(i int) float64 { return of[i].rps })
 			r.CPU = median(of, func(i int) float64 { return of[i].cpu })
 			r.P50 = median(of, func(i int) float64 { return of[i].p50 })
@@ -93,14 +96,14 @@ func (r *report) missed() error {
 	}
 	for _, x := range r.Results {
 		if x.Proxy == usher {
-			limit(x.Load+", CPU time over nginx's", x.Ratio, x.Bar)
+			limit(x.Load+", CPU time over "+x.Over+"'s", x.Ratio, x.Bar)
 			limit(x.Load+", peak RSS in MiB", x.RSS, rssBar)
 			limit(x.Load+", number of errors", float64(x.Errors), 0)
 		}
 	}
 	for _, x := range r.Idle {
 		if x.Proxy == usher {
-			limit("KiB an idle connection", x.KiB, idleBar)
+			limit("KiB an idle connection, "+x.Kind, x.KiB, x.Bar)
 		}
 	}
 	return errors.Join(all...)
@@ -114,7 +117,7 @@ func (r *report) write(w io.Writer, asJSON, asMarkdown bool) error {
 		return e.Encode(r)
 	}
 	fmt.Fprintln(w, strings.Join(r.Run, "; "))
-	for _, rows := range [][]string{r.loadRows(), r.idleRows(), r.syscallRows()} {
+	for _, rows := range [][]string{r.loadRows(nginx), r.loadRows(haproxy), r.idleRows(), r.syscallRows()} {
 		if len(rows) == 1 {
 			continue // the head alone
 		}
@@ -126,24 +129,33 @@ func (r *report) write(w io.Writer, asJSON, asMarkdown bool) error {
 	return nil
 }
 
-// loadRows, like idleRows and syscallRows, has its cells separated by bars.
-func (r *report) loadRows() []string {
-	rows := []string{"load|proxy|requests/s|CPU µs a request|× nginx|bar|p50 ms|p99 ms|peak RSS MiB|errors"}
+// loadRows are the loads with that measure; like idleRows and syscallRows, they have their
+// cells separated by bars.
+func (r *report) loadRows(measure string) []string {
+	rows := []string{"load|proxy|requests/s|CPU µs a request|× " + measure + "|bar|p50 ms|p99 ms|peak RSS MiB|errors"}
 	for _, x := range r.Results {
-		bar := ""
-		if x.Bar > 0 {
-			bar = fmt.Sprintf("%.2f", x.Bar)
+		if x.Over != measure {
+			continue
 		}
 		rows = append(rows, fmt.Sprintf("%s|%s|%.0f|%.1f|%.2f|%s|%.2f|%.2f|%.1f|%d",
-			x.Load, x.Proxy, x.RPS, x.CPU, x.Ratio, bar, x.P50, x.P99, x.RSS, x.Errors))
+			x.Load, x.Proxy, x.RPS, x.CPU, x.Ratio, barOf(x.Bar), x.P50, x.P99, x.RSS, x.Errors))
 	}
 	return rows
 }
 
+// barOf is a bar in a table: usher alone has one.
+func barOf(bar float64) string {
+	if bar == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", bar)
+}
+
 func (r *report) idleRows() []string {
-	rows := []string{"proxy|KiB an idle connection|upstream connections|MiB before|MiB after"}
+	rows := []string{"connections|proxy|KiB an idle one|bar|upstream connections|MiB before|MiB after"}
 	for _, x := range r.Idle {
-		rows = append(rows, fmt.Sprintf("%s|%.2f|%d|%.1f|%.1f", x.Proxy, x.KiB, x.Upstream, x.Before, x.After))
+		rows = append(rows, fmt.Sprintf("%s|%s|%.2f|%s|%d|%.1f|%.1f",
+			x.Kind, x.Proxy, x.KiB, barOf(x.Bar), x.Upstream, x.Before, x.After))
 	}
 	return rows
 }

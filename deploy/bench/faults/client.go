@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ type load struct {
 	addr, method   string
 	rate           int
 	delay, timeout time.Duration
-	records        []record // one a request, written by its goroutine alone
+	tls            *tls.Config // nil: without TLS
+	records        []record    // one a request, written by its goroutine alone
 	mu             sync.Mutex
 	idle           []*clientConn // guarded by mu
 }
@@ -40,6 +42,7 @@ type load struct {
 // clientConn is a connection to the proxy, of one request at a time.
 type clientConn struct {
 	net.Conn
+	tcp  *net.TCPConn // below it
 	r    *bufio.Reader
 	kept bool // it has had a request
 }
@@ -171,12 +174,22 @@ func (l *load) connection(ctx context.Context, end time.Time) (*clientConn, erro
 	if err != nil {
 		return nil, err
 	}
-	return &clientConn{Conn: c, r: bufio.NewReader(c)}, nil
+	tcp := c.(*net.TCPConn)
+	if l.tls != nil {
+		secure := tls.Client(c, l.tls)
+		_ = c.SetDeadline(end) // what follows fails on a closed connection
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		c = secure
+	}
+	return &clientConn{Conn: c, tcp: tcp, r: bufio.NewReader(c)}, nil
 }
 
 // open says whether the other side has left the connection alone.
 func (c *clientConn) open() bool {
-	raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+	raw, err := c.tcp.SyscallConn()
 	if err != nil {
 		return false
 	}

@@ -22,6 +22,7 @@ type fault struct {
 	delay      time.Duration // of an answer
 	requests   int           // 0: what the rate makes of lasts
 	lasts      time.Duration // of the load
+	flood      string        // how HTTP/2 connections abuse the proxy, which others ask over TLS
 	off        bool          // shown without usher's machinery too
 	goodput    bool          // what is judged is what is done of what can be done
 	// script makes it happen, in the main goroutine; the load has just begun.
@@ -46,6 +47,9 @@ var faults = []fault{
 		name: "R11", what: "5,000 slow connections beside 1,000/s", rate: 1000, lasts: 12 * time.Second,
 		script: slowClients,
 	},
+	flooded("R13-continuation", "CONTINUATION"),
+	flooded("R13-reset", "rapid reset"),
+	flooded("R13-headers", "100 MB of headers"),
 	{
 		name: "mixed", what: "of ten one fails, one is slow, one silent, one resets", backends: 10,
 		lasts: 13 * time.Second, off: true, script: mixed,

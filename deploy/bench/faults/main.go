@@ -142,7 +142,7 @@ func (b *bench) measure(ctx context.Context, rep *report) error {
 
 // stage lets one fault happen to one proxy.
 func (b *bench) stage(ctx context.Context, f fault, p proxy) (result, error) {
-	s := &stage{proxy: p, dir: filepath.Join(b.dir, "stage"), workers: f.workers}
+	s := &stage{proxy: p, dir: filepath.Join(b.dir, "stage"), workers: f.workers, secure: f.flood != ""}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		return result{}, fmt.Errorf("folder: %w", err)
 	}
@@ -155,14 +155,17 @@ func (b *bench) stage(ctx context.Context, f fault, p proxy) (result, error) {
 	if err := s.start(ctx, b.usher, max(f.backends, 3)); err != nil {
 		return result{}, err
 	}
-	s.load = newLoad(s.set.Listen, f, b.rate, b.timeout)
+	var err error
+	if s.load, err = s.newLoad(f, b.rate, b.timeout); err != nil {
+		return result{}, err
+	}
 	loadCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	loaded := make(chan struct{})
 	began := time.Now()
 	go func() { defer close(loaded); s.load.run(loadCtx, began) }()
 	s.began = began
-	err := f.script(ctx, s)
+	err = f.script(ctx, s)
 	if err != nil {
 		cancel()
 	}

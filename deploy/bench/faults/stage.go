@@ -27,6 +27,7 @@ var configs embed.FS
 // settings are what a configuration may use.
 type settings struct {
 	Dir, Listen, Admin string
+	Secure             string // address over TLS; empty: none
 	Backends           []string
 	Off                bool // without checks, ejection and retries
 	Shed               bool // usher finds the limit of the service
@@ -54,7 +55,8 @@ var proxies = []proxy{
 type stage struct {
 	proxy          proxy
 	dir            string
-	workers        int // of a backend; 0: no bound
+	workers        int  // of a backend; 0: no bound
+	secure         bool // the load comes over TLS
 	set            settings
 	front          *programs.Process
 	backends       []*programs.Process
@@ -66,13 +68,19 @@ type stage struct {
 
 // start starts everything and waits until it serves. stop it, after an error too.
 func (s *stage) start(ctx context.Context, usher string, backends int) error {
-	free, err := programs.FreeAddresses(backends + 2)
+	free, err := programs.FreeAddresses(backends + 3)
 	if err != nil {
 		return err
 	}
 	s.set = settings{
-		Dir: s.dir, Listen: free[0], Admin: free[1], Backends: free[2:],
+		Dir: s.dir, Listen: free[0], Admin: free[1], Backends: free[3:],
 		Off: s.proxy.off, Shed: s.workers > 0 && !s.proxy.off,
+	}
+	if s.secure {
+		s.set.Secure = free[2]
+		if err := programs.WriteCertificate(s.dir, host); err != nil {
+			return err
+		}
 	}
 	s.backends = make([]*programs.Process, backends)
 	for i := range s.backends {
@@ -228,7 +236,7 @@ func crawl(ctx context.Context, addr string, n int, d time.Duration) (int, error
 		if err != nil {
 			return 0, fmt.Errorf("slow connection: %w", err)
 		}
-		conns = append(conns, &clientConn{Conn: c})
+		conns = append(conns, &clientConn{Conn: c, tcp: c.(*net.TCPConn)})
 	}
 	rate := n / 2
 	pace(ctx, time.Now(), rate, int(d.Seconds())*rate, func(i int) {

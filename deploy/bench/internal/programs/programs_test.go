@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,5 +88,31 @@ func TestTable(t *testing.T) {
 	text.Reset()
 	if err := Table(&text, []string{"a|b", "long|2"}, false); err != nil || text.String() != "a     b\nlong  2\n" {
 		t.Errorf("%v\n%s", err, text.String())
+	}
+}
+
+// TestCertificate meets the certificate over TLS.
+func TestCertificate(t *testing.T) {
+	dir := t.TempDir()
+	if err := WriteCertificate(dir, "bench.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "both.pem"), filepath.Join(dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := Pool(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"127.0.0.1", "bench.example.com"} {
+		client, server := net.Pipe()
+		secure := tls.Client(client, &tls.Config{RootCAs: pool, ServerName: name})
+		go func() { _ = tls.Server(server, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake() }()
+		if err := secure.Handshake(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		client.Close()
+		server.Close()
 	}
 }
