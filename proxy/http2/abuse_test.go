@@ -166,9 +166,11 @@ func (a abuse) commit(s *scene) {
 			break
 		}
 		if sent > 32<<20 {
-			s.tb.Fatalf("still open after %d bytes", sent)
+			s.tb.Errorf("still open after %d bytes", sent)
+			break
 		}
 	}
+	r.nc.Close()
 	<-read
 }
 
@@ -196,11 +198,13 @@ func TestOthersAreServed(t *testing.T) {
 				s = newSecureScene(t, waiting, nil)
 			}
 			good := s.greet()
+			_ = good.nc.SetDeadline(time.Now().Add(10 * patience)) // under the race detector all of this is slow
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			stop := make(chan struct{})
 			var wg sync.WaitGroup
+			defer wg.Wait()
 			for _, name := range []string{"CONTINUATION flood", "100 MB of headers", "rapid reset", "PING"} {
 				wg.Go(func() {
 					for {
@@ -213,9 +217,10 @@ func TestOthersAreServed(t *testing.T) {
 					}
 				})
 			}
+			const requests = 100
 			var worst time.Duration
 			peak := uint64(0)
-			for i := range 300 {
+			for i := range requests {
 				begin := time.Now()
 				id := uint32(2*i + 1)
 				good.open(id, true, good.request("GET", "/"))
@@ -224,15 +229,15 @@ func TestOthersAreServed(t *testing.T) {
 					break
 				}
 				worst = max(worst, time.Since(begin))
-				if i%50 == 0 {
+				if i%10 == 0 {
 					runtime.ReadMemStats(&after)
 					peak = max(peak, after.HeapAlloc)
 				}
 			}
 			close(stop)
 			wg.Wait()
-			t.Logf("the slowest of 300 requests took %s; the heap went from %d to %d KiB",
-				worst, before.HeapAlloc>>10, peak>>10)
+			t.Logf("the slowest of %d requests took %s; the heap went from %d to %d KiB",
+				requests, worst, before.HeapAlloc>>10, peak>>10)
 			if peak > before.HeapAlloc+64<<20 {
 				t.Errorf("the heap has grown from %d to %d", before.HeapAlloc, peak)
 			}

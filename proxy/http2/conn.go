@@ -95,7 +95,7 @@ func (c *Conn) serve() {
 func (c *Conn) run() (parks bool) {
 	defer c.recover()
 	c.buf = getReadBuffer()
-	defer c.releaseBuffer()
+	defer c.release()
 	for {
 		err := c.fill()
 		if err == nil {

@@ -76,6 +76,7 @@ func play(t *testing.T, frames []byte) {
 	ours, theirs := net.Pipe()
 	s.Serve(theirs, &wire.Client{}, nil)
 	_ = ours.SetDeadline(time.Now().Add(patience))
+	defer ours.SetDeadline(time.Time{}) // thousands of timers would be left behind
 	done := make(chan error, 1)
 	go func() { done <- awaitPing(ours) }()
 	out := append([]byte(http2.Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), frames...)
