@@ -75,7 +75,8 @@ func newConn(s *Server, nc net.Conn, client *wire.Client, attachment any) *Conn 
 	c.t.max = int(s.HTTP2.MaxHeaderSize)
 	c.dec = hpack.NewDecoder(headerTable, c.t.field)
 	c.early = client.Early
-	c.greetBy, c.ackBy = after(now, s.HeaderTimeout), now+int64(ackTimeout)
+	c.greetBy = after(now, s.HeaderTimeout)
+	c.ackBy = c.greetBy
 	c.idleBy = after(now, s.KeepaliveTimeout)
 	return c
 }
@@ -94,7 +95,7 @@ func (c *Conn) serve() {
 func (c *Conn) run() (parks bool) {
 	defer c.recover()
 	c.buf = getReadBuffer()
-	defer c.releaseBuffer()
+	defer c.release()
 	for {
 		err := c.fill()
 		if err == nil {

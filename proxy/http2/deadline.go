@@ -3,8 +3,6 @@ package http2
 import "time"
 
 const (
-	// ackTimeout is how long a client may take to acknowledge usher's settings.
-	ackTimeout = 10 * time.Second
 	// toldTimeout is how long the first GOAWAY of a drain waits for its PING.
 	toldTimeout = time.Second
 	// lingerTime and lingerBytes are what is read from a client after the last word, so

@@ -46,6 +46,7 @@ func (c *Conn) interrupted(err error) bool {
 		return false
 	}
 	c.leaving = false
+	c.watch.Wait(0) // or leave would come again
 	_ = c.nc.SetReadDeadline(time.Time{})
 	return true
 }
@@ -65,11 +66,9 @@ func (c *Conn) park() bool {
 		c.place, failed = c.server.Poller.Sleep(int(fd), c, c.slept)
 	})
 	if err != nil || failed != nil {
-		c.watch.Wait(0) // do not try again
 		return false
 	}
 	c.parked, c.slept = true, true
-	c.watch.Wait(0)
 	if c.server.Parked != nil {
 		c.server.Parked.Add(1)
 	}

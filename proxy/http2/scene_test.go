@@ -41,7 +41,8 @@ type scene struct {
 	pool    *x509.CertPool
 	open    atomic.Int64
 	parked  atomic.Int64
-	refused atomic.Int64
+	// refused counts what was ended for the client's fault, by code.
+	refused [16]atomic.Int64
 }
 
 // newScene starts a server with h; change may set its options.
@@ -71,7 +72,7 @@ func (s *scene) start(h http2.Handler, change func(*http2.Options)) {
 		Handler: h, Sweeper: s.sweeper, Log: slog.New(slog.DiscardHandler),
 		Open:    func(*http2.Conn) bool { s.open.Add(1); return true },
 		Closed:  func(*http2.Conn) { s.open.Add(-1) },
-		Refused: func(*http2.Conn, http2.Code, string) { s.refused.Add(1) },
+		Refused: func(_ *http2.Conn, code http2.Code, _ string) { s.refused[code].Add(1) },
 		Cut:     s.sweeper.ExpireAll, Parked: &s.parked,
 	}
 	if change != nil {

@@ -17,8 +17,8 @@ type sender struct {
 	// or room in out. turn is the one whose turn it is.
 	line []*Stream
 	turn *Stream
-	// told0 says that the client knows that its table is not used.
-	told0 bool
+	// tableless says that the client knows that its table of HPACK is not used.
+	tableless bool
 	// writing says that the writer runs, asleep that it waits for output, quit that it is
 	// to end when there is none.
 	writing, asleep, quit bool
@@ -204,8 +204,8 @@ func (c *Conn) appendBlock(id uint32, block []byte, end bool) {
 		flags |= flagEndHeaders
 	}
 	c.grow(len(block) + 1)
-	if !c.told0 {
-		c.told0 = true
+	if !c.tableless {
+		c.tableless = true
 		c.out = append(appendFrame(c.out, size+1, frameHeaders, flags, id), emptyTable)
 	} else {
 		c.out = appendFrame(c.out, size, frameHeaders, flags, id)

@@ -17,8 +17,9 @@ type Options struct {
 	// HTTP2 are the bounds of a connection; each must be above 0.
 	HTTP2 config.HTTP2
 	// HeaderTimeout bounds the time from the first byte of a frame or a header block to its
-	// end, KeepaliveTimeout that without a stream, and that in which a client takes nothing
-	// of what is sent. 0: no bound.
+	// end, and that until a new client has said what it must. KeepaliveTimeout bounds that
+	// without a stream, and that in which a client takes nothing of what is sent. 0: no
+	// bound.
 	HeaderTimeout, KeepaliveTimeout time.Duration
 	Handler                         Handler
 	Sweeper                         *wire.Sweeper
