@@ -44,8 +44,10 @@ func (m *Manager) watchFiles(ctx context.Context) {
 				deadline = time.Now().Add(patience)
 			}
 			quiet = time.After(min(settle, max(0, time.Until(deadline))))
-		case <-m.overflows():
-			quiet, deadline = time.After(settle), time.Now().Add(patience)
+		case _, open := <-m.overflows():
+			if open {
+				quiet, deadline = time.After(settle), time.Now().Add(patience)
+			}
 		case <-quiet:
 			quiet = nil
 			m.readFiles()
