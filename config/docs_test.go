@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"usher/proxy/upstream/upstreamtest"
 )
 
 // TestDocs: the annotated example of the documentation loads, and it has every key.
@@ -25,7 +27,12 @@ func TestDocs(t *testing.T) {
 	if err := os.WriteFile(token, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	files := strings.NewReplacer("/run/secrets/consul-token", token, "/etc/usher/pages/down.html", token)
+	ca := filepath.Join(t.TempDir(), "clients.pem")
+	if err := os.WriteFile(ca, []byte(upstreamtest.NewAuthority(t).PEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := strings.NewReplacer("/run/secrets/consul-token", token, "/etc/usher/pages/down.html", token,
+		"/etc/usher/clients.pem", ca)
 	mustLoad(t, files.Replace(example), Options{})
 	for _, key := range keysOf(planOf(reflect.TypeFor[Config]()), reflect.TypeFor[Config]()) {
 		if !regexp.MustCompile(`[\s{#]`+regexp.QuoteMeta(key)+`:`).MatchString(example) && key != "token" {

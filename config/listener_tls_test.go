@@ -4,28 +4,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"usher/proxy/upstream/upstreamtest"
 )
-
-// decodeUnserved loads a configuration of https listeners, which Load refuses as long as
-// they are not served, for that reason alone.
-func decodeUnserved(t *testing.T, path string) *Config {
-	t.Helper()
-	l := newLoader(Options{Env: envOf(nil)})
-	cfg, d := decodeConfig(l.tree(path), l)
-	completeConfig(cfg, d, l)
-	checkConfig(cfg, d)
-	for _, p := range l.problems.list {
-		if !strings.Contains(p.Msg, "not supported yet") {
-			t.Fatal(p)
-		}
-	}
-	return cfg
-}
 
 // TestListenerTLS: all keys, with paths that count from the folder of their file.
 func TestListenerTLS(t *testing.T) {
@@ -48,7 +31,10 @@ listeners:
   - {name: web, address: ":8080", redirect_https: {port: 8443}}
 registries: [{type: consul, address: "127.0.0.1:8500"}]
 `})
-	cfg := decodeUnserved(t, path)
+	cfg, err := Load(path, Options{Env: envOf(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := filepath.Dir(path)
 	want := ListenerTLS{
 		Certificates: []CertificateFile{
@@ -80,7 +66,10 @@ func TestListenerTLSHash(t *testing.T) {
 		"tls: {self_signed: true, client_auth: {mode: required, ca_file: ca.pem}}}]"
 	hash := func() string {
 		path := writeFiles(t, map[string]string{"ca.pem": upstreamtest.NewAuthority(t).PEM, "main.yaml": text})
-		cfg := decodeUnserved(t, path)
+		cfg, err := Load(path, Options{Env: envOf(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		cfg.Listeners[0].TLS.ClientAuth.CAFile = ""
 		return hashOf(cfg)
 	}

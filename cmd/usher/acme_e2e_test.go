@@ -12,15 +12,15 @@ import (
 	"usher/watcher/consul/consultest"
 )
 
-// edge is a usher that obtains certificates: its ports, and where it keeps them.
-type edge struct {
+// obtaining is a usher that obtains certificates: its ports, and where it keeps them.
+type obtaining struct {
 	ca                          *acmetest.Server
 	web, secure                 int
 	consul, storage, challenges string
 }
 
 // with is the configuration of a usher with certificates for these domains.
-func (e edge) with(domains string) string {
+func (e obtaining) with(domains string) string {
 	return fmt.Sprintf(`
 listeners:
   - {name: web, address: "127.0.0.1:%d", redirect_https: {code: 308}}
@@ -42,7 +42,7 @@ func obtained(ushers ...*usher) (n float64) {
 
 // trusted waits until a usher serves a domain by a certificate of the authority's, over
 // HTTP/1.1 and over HTTP/2, and returns its number.
-func (e edge) trusted(t *testing.T, port int, domain string) (serial string) {
+func (e obtaining) trusted(t *testing.T, port int, domain string) (serial string) {
 	t.Helper()
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		transport := &http.Transport{
@@ -74,7 +74,7 @@ func (e edge) trusted(t *testing.T, port int, domain string) (serial string) {
 // authority is answered in front of a redirect of everything.
 func TestACMEFleet(t *testing.T) {
 	agent := consultest.Start(t)
-	one := edge{
+	one := obtaining{
 		web: acmetest.FreePort(t), secure: acmetest.FreePort(t),
 		consul: agent.Addr(), storage: "type: consul", challenges: config.ChallengeHTTP01,
 	}
@@ -127,7 +127,7 @@ func unfollowed(t *testing.T, url, host string) int {
 // authority takes over while it is served, and a restart needs neither.
 func TestACMEFiles(t *testing.T) {
 	agent := consultest.Start(t)
-	e := edge{
+	e := obtaining{
 		secure: acmetest.FreePort(t), consul: agent.Addr(),
 		storage: fmt.Sprintf("path: %q", t.TempDir()), challenges: config.ChallengeTLSALPN01,
 	}

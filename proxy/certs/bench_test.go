@@ -73,7 +73,8 @@ func BenchmarkHandshake(b *testing.B) {
 			b.Run(fmt.Sprintf("certs=%s/resumed=%t", size.name, resumed), func(b *testing.B) {
 				s := holding(b, values)
 				address, _ := serve(b, s.Config("web"))
-				client := &tls.Config{InsecureSkipVerify: true, ServerName: fmt.Sprintf("host-%d.example", size.count/2)}
+				host := fmt.Sprintf("host-%d.example", size.count/2)
+				client := &tls.Config{InsecureSkipVerify: true, ServerName: host}
 				if resumed {
 					client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				}

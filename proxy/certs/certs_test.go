@@ -233,9 +233,9 @@ func TestLinks(t *testing.T) {
 	s.write("live/README", nil)
 	link("../archive/1.crt", "live/fullchain.pem")
 	link("../archive/1.key", "live/privkey.pem")
+	live := config.CertificateFile{Cert: s.path("live/fullchain.pem"), Key: s.path("live/privkey.pem")}
 	s.apply(config.ListenerTLS{
-		CertificateDirs: []string{s.path("secret")},
-		Certificates:    []config.CertificateFile{{Cert: s.path("live/fullchain.pem"), Key: s.path("live/privkey.pem")}},
+		CertificateDirs: []string{s.path("secret")}, Certificates: []config.CertificateFile{live},
 	})
 	address, _ := serve(t, s.Config("web"))
 	if got := subject(address, "one.example", nil); got != "one.example" {
@@ -299,9 +299,6 @@ func TestUse(t *testing.T) {
 	settings := s.folder()
 	settings.ACME = true
 	s.apply(settings)
-	conf := s.Config("web")
-	conf.NextProtos = []string{"http/1.1", "acme-tls/1"}
-	address, failed := serve(t, conf)
 	found := func(i issued) *tls.Certificate {
 		t.Helper()
 		c, err := tls.X509KeyPair(i.cert, i.key)
@@ -321,6 +318,9 @@ func TestUse(t *testing.T) {
 		}
 		return nil, errNone
 	})
+	conf := s.Config("web")
+	conf.NextProtos = []string{"http/1.1", "acme-tls/1"}
+	address, failed := serve(t, conf)
 	acme := &tls.Config{NextProtos: []string{"acme-tls/1"}}
 	for _, tc := range []struct {
 		name string
@@ -375,7 +375,8 @@ func TestDefaults(t *testing.T) {
 			state, err := dial(address, c)
 			return state, err == nil
 		}
-		if state, ok := try(&tls.Config{}); !ok || state.CurveID != tls.X25519MLKEM768 || state.Version != tls.VersionTLS13 {
+		state, ok := try(&tls.Config{})
+		if !ok || state.CurveID != tls.X25519MLKEM768 || state.Version != tls.VersionTLS13 {
 			t.Errorf("%s: curve %v, version %x, %t", name, state.CurveID, state.Version, ok)
 		}
 		if _, ok := try(&tls.Config{MaxVersion: tls.VersionTLS12}); ok == (name == "strict") {

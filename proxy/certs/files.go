@@ -153,8 +153,8 @@ func (p place) folders() []string {
 	var out []string
 	for _, path := range paths {
 		out = append(out, filepath.Dir(path))
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			out = append(out, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			out = append(out, filepath.Dir(target))
 		}
 	}
 	if p.kind == folder {

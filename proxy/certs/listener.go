@@ -71,9 +71,12 @@ func (l *listener) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	return nil, fmt.Errorf("%w for %q", ErrNoCertificate, hello.ServerName)
 }
 
+// acmeProtocol is what authorities of ACME ask for when they want a proof.
+const acmeProtocol = "acme-tls/1"
+
 // isChallenge says whether an authority of ACME wants its proof (RFC 8737 §3).
 func isChallenge(hello *tls.ClientHelloInfo) bool {
-	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == "acme-tls/1"
+	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol
 }
 
 // publish puts the listener's certificates in force.

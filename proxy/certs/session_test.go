@@ -113,7 +113,10 @@ func TestClientAuth(t *testing.T) {
 			conf *tls.Config
 			want bool
 		}{
-			{"without", none, tc.none}, {"good", good, tc.good}, {"stranger", stranger, tc.stranger}, {"ended", ended, tc.end},
+			{"without", none, tc.none},
+			{"good", good, tc.good},
+			{"stranger", stranger, tc.stranger},
+			{"ended", ended, tc.end},
 		} {
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 				conf := client.conf.Clone()
@@ -280,7 +283,8 @@ func TestFailure(t *testing.T) {
 		t.Error("TLS 1.1 was taken")
 	}
 	expect("protocol")
-	if got := certs.Failure(fmt.Errorf("x: %w", errors.Join(certs.ErrNoCertificate))).String(); got != "no_certificate" {
+	none := fmt.Errorf("x: %w", errors.Join(certs.ErrNoCertificate))
+	if got := certs.Failure(none).String(); got != "no_certificate" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -190,8 +190,6 @@ func (r *raw) sum() (out [sha256.Size]byte) {
 // parts are the files or keys of one name.
 type parts struct{ crt, pem, key, bare string }
 
-var errNoKey = errors.New("there is no key beside it, nor in it")
-
 // choose returns where the certificate and where its key is.
 func (p parts) choose() (cert, key string, err error) {
 	for _, s := range []string{p.crt, p.pem, p.bare} {

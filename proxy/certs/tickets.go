@@ -58,7 +58,5 @@ func (t *tickets) run(ctx context.Context) {
 // serve makes the sessions of a configuration those of the ring: unlike keys that are set
 // in it they go with its clones, and reach those that are in use already.
 func (t *tickets) serve(c *tls.Config) {
-	c.WrapSession, c.UnwrapSession = t.ring.EncryptTicket, func(id []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		return t.ring.DecryptTicket(id, cs)
-	}
+	c.WrapSession, c.UnwrapSession = t.ring.EncryptTicket, t.ring.DecryptTicket
 }

@@ -15,6 +15,8 @@ import (
 const (
 	settle   = 100 * time.Millisecond
 	patience = time.Second
+	// pollShare bounds what looking through very many files costs: one part in as many.
+	pollShare = 200
 )
 
 // watch has the system tell of changes in folders. One that cannot be watched is left to
@@ -30,7 +32,7 @@ func (m *Manager) watch(folders []string) {
 
 // watchFiles reads what changed until ctx ends.
 func (m *Manager) watchFiles(ctx context.Context) {
-	poll := time.NewTicker(m.poll)
+	poll := time.NewTimer(m.poll)
 	defer poll.Stop()
 	var quiet <-chan time.Time // nil: nothing happened
 	var deadline time.Time
@@ -44,13 +46,17 @@ func (m *Manager) watchFiles(ctx context.Context) {
 				deadline = time.Now().Add(patience)
 			}
 			quiet = time.After(min(settle, max(0, time.Until(deadline))))
-		case <-m.overflows():
-			quiet, deadline = time.After(settle), time.Now().Add(patience)
+		case _, open := <-m.overflows():
+			if open {
+				quiet, deadline = time.After(settle), time.Now().Add(patience)
+			}
 		case <-quiet:
 			quiet = nil
 			m.readFiles()
 		case <-poll.C:
+			begin := time.Now()
 			m.readFiles()
+			poll.Reset(max(m.poll, pollShare*time.Since(begin)))
 		case <-ctx.Done():
 			return
 		}

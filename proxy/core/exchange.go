@@ -138,6 +138,9 @@ type Attempt struct {
 type HeadSource interface {
 	// ParseHead returns the head as the client sent it. It is called once a request.
 	ParseHead() *fasthttp.RequestHeader
+	// HasField says whether a field of that name, given in lower case, is in the head as the
+	// client sent it.
+	HasField(name string) bool
 }
 
 // Init makes a zero Exchange usable.

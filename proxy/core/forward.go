@@ -16,8 +16,8 @@ func (c *Core) prepare(x *Exchange) {
 	if edits != nil || x.route.ResponseEdits != nil {
 		x.noteClient()
 	}
-	if x.reserved != nil {
-		x.head() // so that it goes on without what was forged
+	if x.reserved != nil && x.Head == nil && x.forges() {
+		x.head() // so that it goes on without
 	}
 	x.prepared = true
 	if x.Head != nil {

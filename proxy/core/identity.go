@@ -86,7 +86,7 @@ func reserve(old *[]string, names []string) *[]string {
 	}
 	had := len(all)
 	for _, name := range names {
-		name = textproto.CanonicalMIMEHeaderKey(name)
+		name = strings.ToLower(name)
 		if !slices.Contains(all, name) {
 			all = append(all, name)
 		}
@@ -95,6 +95,17 @@ func reserve(old *[]string, names []string) *[]string {
 		return old
 	}
 	return &all
+}
+
+// forges says whether the client sent a reserved field. Its spelling with underscores is no
+// matter: a head with any in a name goes on by way of the codec.
+func (x *Exchange) forges() bool {
+	for _, name := range *x.reserved {
+		if x.Source.HasField(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // disown takes what the client sent in reserved fields out of its head, and what
@@ -119,24 +130,20 @@ func (x *Exchange) disown() {
 	}
 }
 
-// alike says whether two names are the same but for case and underscores in the place of
-// hyphens.
+// alike says whether a name is one in lower case but for its case, and underscores in the
+// place of hyphens.
 func alike(key []byte, name string) bool {
 	if len(key) != len(name) {
 		return false
 	}
 	for i, c := range key {
-		if c == '_' {
+		switch {
+		case c == '_':
 			c = '-'
-		}
-		if 'A' <= c && c <= 'Z' {
+		case 'A' <= c && c <= 'Z':
 			c |= 0x20
 		}
-		d := name[i]
-		if 'A' <= d && d <= 'Z' {
-			d |= 0x20
-		}
-		if c != d {
+		if c != name[i] {
 			return false
 		}
 	}

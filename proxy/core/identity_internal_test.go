@@ -66,8 +66,9 @@ func identify(t *testing.T, forward string, cert *x509.Certificate) Field {
 }
 
 func identifying(forward string) *Listener {
-	tls := config.ListenerTLS{ClientAuth: config.ClientAuth{Header: "x-client-cert", Forward: forward}}
-	return NewListener(config.Listener{Protocol: "https", TLS: tls}, &net.TCPAddr{Port: 443}, new(metrics.Listener), nil)
+	auth := config.ClientAuth{Header: "x-client-cert", Forward: forward}
+	c := config.Listener{Protocol: "https", TLS: config.ListenerTLS{ClientAuth: auth}}
+	return NewListener(c, &net.TCPAddr{Port: 443}, new(metrics.Listener), nil)
 }
 
 // The identity is among the fields of every try.

@@ -22,7 +22,8 @@ func (x *Exchange) toHTTPS() (yes bool, reason Reason) {
 	if len(host) == 0 {
 		return true, BadRequest // HTTP/1.0: it is not known where it is
 	}
-	b := append(x.scratch.own[:0], "X-Usher-Reason: redirect\r\nLocation: https://"...)
+	b := x.scratch.own[:0]
+	b = append(b, "X-Usher-Reason: redirect\r\nLocation: https://"...)
 	b = append(b, host...)
 	if r.Port != 443 {
 		b = strconv.AppendInt(append(b, ':'), int64(r.Port), 10)

@@ -34,7 +34,7 @@ type Core struct {
 	guards guards
 	// loopID is what this process signs forwarded requests with (RFC 8586).
 	loopID string
-	// reserved are the fields that clients cannot send, in canonical form; nil: none.
+	// reserved are the fields that clients cannot send, in lower case; nil: none.
 	reserved atomic.Pointer[[]string]
 }
 

@@ -222,6 +222,9 @@ func (t *Trip) ParseHead() *fasthttp.RequestHeader {
 	return &t.req
 }
 
+// HasField implements core.HeadSource.
+func (t *Trip) HasField(name string) bool { return t.Head.HasField(t.Wrote, name) }
+
 // frame writes anew what frames the body: no zeros or spelling that another might read
 // otherwise.
 func (t *Trip) frame() {

@@ -114,6 +114,17 @@ func (h *Head) Has(f Flags) bool { return h.Flags&f != 0 }
 // set apart: nothing in them can be read in two ways.
 func (h *Head) Verbatim() bool { return h.Flags&(unusual|HasNominated|HasUnderscore) == 0 }
 
+// HasField says whether a field of that name, given in lower case, is in the scanned head.
+func (h *Head) HasField(head []byte, name string) bool {
+	for rest := head[h.fields:h.Len]; len(rest) > len(name); {
+		if rest[len(name)] == ':' && EqualFold(rest[:len(name)], name) {
+			return true
+		}
+		rest = rest[bytes.IndexByte(rest, '\n')+1:]
+	}
+	return false
+}
+
 // AppendFields appends the field lines of the head that go on, and returns dst. head is
 // what was scanned. Left out are those that concern one connection alone (RFC 9110
 // §7.6.1), Host, Expect, and a response's Transfer-Encoding; Content-Length is last.

@@ -273,3 +273,20 @@ func TestScanRequestAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestHasField(t *testing.T) {
+	head := []byte("GET /x-a: HTTP/1.1\r\nHost: a\r\nX-Client-Cert: x-b: 1\r\nx-LAST:\r\n\r\nx-body: 1\r\n")
+	var h wire.Head
+	h.Reset()
+	if err := h.ScanRequest(head); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"host": true, "x-client-cert": true, "x-last": true, "x-a": false, "x-b": false, "x-client": false,
+		"client-cert": false, "x-body": false, "get /x-a": false, strings.Repeat("x", 200): false,
+	} {
+		if h.HasField(head, name) != want {
+			t.Errorf("%q: got %t", name, !want)
+		}
+	}
+}

@@ -114,7 +114,8 @@ func TestWatchKeysRights(t *testing.T) {
 func TestWatchKeysInvalid(t *testing.T) {
 	t.Parallel()
 	got := func(map[string][]byte) { t.Error("called") }
-	if err := WatchKeys(context.Background(), conf("ftp://x"), "certs/", slog.New(slog.DiscardHandler), got); err == nil {
+	log := slog.New(slog.DiscardHandler)
+	if err := WatchKeys(context.Background(), conf("ftp://x"), "certs/", log, got); err == nil {
 		t.Error("no error")
 	}
 }
