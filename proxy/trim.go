@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -30,6 +31,7 @@ func (p *Proxy) trim(ctx context.Context) {
 			parked := p.core.Parked.Load()
 			if parked == seen && parked-trimmed >= trimAfter && now.Sub(last) >= trimEvery {
 				trimmed, last = parked, now
+				runtime.GC() // what lies in pools outlives one collection
 				debug.FreeOSMemory()
 			}
 			seen = parked
