@@ -41,3 +41,45 @@ func requests(b *testing.B, s *scene) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkBodies: responses and requests of 1 MiB, one after the other.
+func BenchmarkBodies(b *testing.B) {
+	data := make([]byte, 1<<20)
+	h := handlerFunc(func(s *http2.Stream) {
+		for {
+			if _, err := s.Next(); err != nil {
+				break
+			}
+		}
+		_ = s.Respond([]byte("HTTP/1.1 200 OK\r\n\r\n"), data)
+	})
+	for name, s := range map[string]*scene{"h2c": newScene(b, h, nil), "TLS": newSecureScene(b, h, nil)} {
+		b.Run(name, func(b *testing.B) {
+			c := s.newBurst(1)
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestAllocs: a small exchange allocates nothing.
+func TestAllocs(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
+	const streams = 16
+	c := newScene(t, smallAnswer, nil).newBurst(streams)
+	n := testing.AllocsPerRun(200, func() {
+		if err := c.run(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n/streams > 0.1 {
+		t.Errorf("%.2f allocations for each request", n/streams)
+	}
+}

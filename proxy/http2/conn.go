@@ -3,6 +3,7 @@ package http2
 import (
 	"errors"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -91,6 +92,9 @@ func (c *Conn) serve() {
 	c.finish()
 }
 
+// bulk is how much in one batch is more than what small requests come to.
+const bulk = 8 << 10
+
 // run reads until the connection ends or is to be parked.
 func (c *Conn) run() (parks bool) {
 	defer c.recover()
@@ -99,8 +103,12 @@ func (c *Conn) run() (parks bool) {
 	for {
 		err := c.fill()
 		if err == nil {
+			n := c.w - c.r
 			if !c.settle(c.frames()) {
 				return false
+			}
+			if n >= bulk {
+				runtime.Gosched() // there may be more at once: others have their turn between
 			}
 			continue
 		}

@@ -186,6 +186,8 @@ type burst struct {
 	next    uint32
 	out, in []byte
 	n       int
+	// taken is how much of the connection's window is to be given back.
+	taken uint32
 }
 
 // newBurst makes one whose header blocks are all indexed after the first.
@@ -208,6 +210,11 @@ func (s *scene) newBurst(streams int) *burst {
 // run sends a round of requests and reads their answers.
 func (b *burst) run() error {
 	b.out = b.out[:0]
+	if b.taken > 0 {
+		b.out = append(b.out, 0, 0, 4, 8, 0, 0, 0, 0, 0)
+		b.out = binary.BigEndian.AppendUint32(b.out, b.taken)
+		b.taken = 0
+	}
 	for range b.n {
 		n := len(b.block)
 		b.out = append(b.out, byte(n>>16), byte(n>>8), byte(n), 1, 0x5)
@@ -231,8 +238,12 @@ func (b *burst) run() error {
 			if have-at < 9+length {
 				break
 			}
-			if kind := b.in[at+3]; kind <= 1 && b.in[at+4]&1 != 0 {
+			kind := b.in[at+3]
+			if kind <= 1 && b.in[at+4]&1 != 0 {
 				left--
+			}
+			if kind == 0 {
+				b.taken += uint32(length)
 			}
 			at += 9 + length
 		}

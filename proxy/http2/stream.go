@@ -220,7 +220,8 @@ func (s *Stream) Gone() bool {
 	return s.err == ErrGone //nolint:errorlint // it is never wrapped
 }
 
-// Hold has a aborted when the client breaks the stream off, or leaves; it returns false, and does nothing, when that is the case already. Drop ends it.
+// Hold has a aborted when the client breaks the stream off, or leaves; it returns false,
+// and does nothing, when that is the case already. Drop ends it.
 func (s *Stream) Hold(a Aborter) bool {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()

@@ -105,8 +105,10 @@ func TestHeads(t *testing.T) {
 			head:   "GET / HTTP/1.1\r\nx: 1\r\nhost: a\r\n\r\n",
 		},
 		"both": {
-			fields: []string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "A", "host", "a", "x", ""},
-			head:   "GET / HTTP/1.1\r\nhost: A\r\nx: \r\n\r\n",
+			fields: []string{
+				":method", "GET", ":scheme", "http", ":path", "/", ":authority", "A", "host", "a", "x", "",
+			},
+			head: "GET / HTTP/1.1\r\nhost: A\r\nx: \r\n\r\n",
 		},
 		"asterisk": {
 			fields: []string{":method", "OPTIONS", ":scheme", "http", ":path", "*", ":authority", "a"},

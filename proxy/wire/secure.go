@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -171,6 +172,10 @@ func (s *secureSocket) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// SetWriteDeadline implements net.Conn. Only crypto/tls calls it: it lets the time for
+// writing pass once it has said farewell, which has only been gathered by then.
+func (s *secureSocket) SetWriteDeadline(time.Time) error { return nil }
 
 // Write implements net.Conn: it gathers.
 func (s *secureSocket) Write(p []byte) (int, error) {
