@@ -182,12 +182,14 @@ func TestH2ConnectsOnce(t *testing.T) {
 				c.Release()
 			})
 			wg.Go(func() {
-				if _, err := gone.Get(false, proxytest.Patience); err == nil || err.Kind != upstream.Connect || err.Timeout() {
+				_, err := gone.Get(false, proxytest.Patience)
+				if err == nil || err.Kind != upstream.Connect || err.Timeout() {
 					t.Errorf("got %v", err)
 				}
 			})
 			wg.Go(func() {
-				if _, err := mute.Get(false, 100*time.Millisecond); err == nil || err.Kind != upstream.Connect || !err.Timeout() {
+				_, err := mute.Get(false, 100*time.Millisecond)
+				if err == nil || err.Kind != upstream.Connect || !err.Timeout() {
 					t.Errorf("got %v", err)
 				}
 			})
