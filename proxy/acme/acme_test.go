@@ -160,3 +160,30 @@ func TestHandshakeAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestRenewalReplacesWhatIsStored: an usher that renews what another one has renewed
+// before tells the authority of that certificate, not of the one it serves itself.
+func TestRenewalReplacesWhatIsStored(t *testing.T) {
+	t.Parallel()
+	s := setup{store: acme.Files(t.TempDir()), http: acmetest.FreePort(t), every: 100 * time.Millisecond}
+	ca := acmetest.Start(t, acmetest.Options{HTTPPort: s.http, Validity: 6 * time.Second})
+	s.ACME = section(ca, config.ChallengeHTTP01)
+	renews := newUsher(t, s)
+	s.http, s.every = 0, time.Hour
+	sleeps := newUsher(t, s)
+	renews.Manage([]string{name})
+	sleeps.Manage([]string{name})
+	first := sleeps.serves(ca, name)
+	eventually(t, "a renewal", func() bool { return renews.serves(ca, name) != first })
+	renews.Close()
+	due := renews.Certificates()[0].NotAfter.Add(-2 * time.Second)
+	eventually(t, "the next renewal is due", func() bool { return time.Now().After(due) })
+	s.previous = sleeps.Manager
+	late := newUsher(t, s)
+	renews.front.Proxy.Answer(late.Challenge)
+	late.Manage([]string{name})
+	eventually(t, "another renewal", func() bool { return late.asked("renewed") == 1 })
+	if renewed := renews.asked("renewed") + sleeps.asked("renewed") + 1; ca.Replacements() != int(renewed) {
+		t.Errorf("%d of %v renewals name what they replace", ca.Replacements(), renewed)
+	}
+}

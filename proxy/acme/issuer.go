@@ -32,8 +32,9 @@ type issuer struct {
 	store      Store
 	http       *http.Client
 	challenges *challenges
-	// served returns the certificate in use for a name, nil for none.
-	served func(name string) *tls.Certificate
+	// stored returns the certificate for a name that the store had when this turn began,
+	// which another usher may have renewed since it was served here. Nil: none.
+	stored func(name string) *tls.Certificate
 	log    *slog.Logger
 }
 
@@ -128,13 +129,13 @@ func refused(err error) bool {
 		problem.Type != acme.ProblemTypeAccountDoesNotExist
 }
 
-// replaces returns the certificate in use that a new one is to take the place of: an
+// replaces returns the certificate that a new one is to take the place of: an
 // authority counts such an order less strictly (RFC 9773 §5). Nil: there is none.
 func (i *issuer) replaces(csr *x509.CertificateRequest) *x509.Certificate {
 	if len(csr.DNSNames) != 1 {
 		return nil
 	}
-	old := i.served(csr.DNSNames[0])
+	old := i.stored(csr.DNSNames[0])
 	if old == nil || len(old.Leaf.AuthorityKeyId) == 0 || time.Now().After(old.Leaf.NotAfter) {
 		return nil
 	}

@@ -94,7 +94,7 @@ func New(o Options) (*Manager, error) {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.challenges = newChallenges(o.Store)
 	m.issuer = &issuer{
-		conf: o.Config, store: o.Store, http: client, challenges: m.challenges, served: m.certificate,
+		conf: o.Config, store: o.Store, http: client, challenges: m.challenges, stored: m.cached,
 		log: slog.New(quiet{o.Log.Handler()}),
 	}
 	served := map[string]*tls.Certificate{}

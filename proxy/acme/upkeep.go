@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -81,19 +82,21 @@ func (m *Manager) look(ctx context.Context, name string, try *attempt) error {
 
 // publish serves the certificate that the cache holds.
 func (m *Manager) publish(name string) {
-	var best *certmagic.Certificate
-	for _, c := range m.cache.AllMatchingCertificates(name) {
-		if c.Leaf != nil && (best == nil || c.Leaf.NotBefore.After(best.Leaf.NotBefore)) {
-			best = &c
-		}
-	}
-	if best == nil {
-		return
-	}
-	cert := best.Certificate
-	if m.replace(name, &cert) {
+	cert := m.cached(name)
+	if cert != nil && m.replace(name, cert) {
 		m.log.Info("certificate in use", "domain", name, "until", cert.Leaf.NotAfter)
 	}
+}
+
+// cached returns the newest certificate for a name in the cache, which during a turn is
+// what the store had at its beginning; nil: there is none.
+func (m *Manager) cached(name string) (newest *tls.Certificate) {
+	for _, c := range m.cache.AllMatchingCertificates(name) {
+		if c.Leaf != nil && (newest == nil || c.Leaf.NotBefore.After(newest.Leaf.NotBefore)) {
+			newest = &c.Certificate
+		}
+	}
+	return newest
 }
 
 // attemptKey is the key of an *attempt in a context.
