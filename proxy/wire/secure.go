@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,6 +120,9 @@ func (e *eager) Close() error {
 // gatherMost is how much may gather before it is written, whoever asks.
 const gatherMost = 68 << 10
 
+// lastTime bounds the wait for a client to take what has gathered when nothing follows.
+const lastTime = time.Minute
+
 // gathered are the buffers that records wait in.
 var gathered = sync.Pool{New: func() any {
 	b := make([]byte, 0, 4<<10)
@@ -200,6 +204,9 @@ func (s *secureSocket) flush(last bool) error {
 	b := *s.out
 	rest, err := s.writeNow(b, last)
 	if err == nil && len(rest) > 0 && !s.hasty.Load() {
+		if last { // crypto/tls has left a deadline that is over, with its farewell
+			_ = s.SetWriteDeadline(time.Now().Add(lastTime))
+		}
 		_, err = s.TCPConn.Write(rest)
 	}
 	if err == nil && last && (len(rest) > 0 || !s.within) {
