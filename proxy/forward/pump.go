@@ -106,6 +106,9 @@ func (t *Trip) awaitPump() (err error, ended bool) { //nolint:revive // the erro
 		return err, true
 	default:
 	}
+	if t.up.Watch.Fired() {
+		return nil, false // the endpoint's time is over, and with it that of the body
+	}
 	grace := time.NewTimer(pumpGrace)
 	defer grace.Stop()
 	select {
@@ -158,7 +161,8 @@ func (t *Trip) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	return nil
 }
 
-// armPump sets the deadline of the client's next bytes.
+// armPump sets the deadline of the client's next bytes. That of the request is the
+// endpoint's to keep.
 func (t *Trip) armPump(at int64) {
 	t.pump.armed = at
 	t.watch.Arm(at)
@@ -166,7 +170,7 @@ func (t *Trip) armPump(at int64) {
 
 // peekBody returns what is at hand of the body, waiting for a byte.
 func (t *Trip) peekBody(most int64, idle time.Duration) ([]byte, error) {
-	t.armPump(t.Until(t.now(), idle))
+	t.armPump(after(t.now(), idle))
 	return t.client.PeekBody(most)
 }
 
@@ -183,7 +187,7 @@ func (t *Trip) bulkBody(up *upstream.Conn, raw syscall.RawConn, left int64, idle
 func (t *Trip) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
 	first := t.beginSending(up, idle)
 	_, err := up.Write(b)
-	t.endSending(up, first)
+	t.endSending(up, first, idle)
 	return err
 }
 
@@ -199,10 +203,12 @@ func (t *Trip) beginSending(up *upstream.Conn, idle time.Duration) (first bool) 
 }
 
 // endSending ends what beginSending began: the client's next bytes are not the endpoint's to
-// wait for.
-func (t *Trip) endSending(up *upstream.Conn, first bool) {
+// wait for. Once its response has begun what moves one way is not idle.
+func (t *Trip) endSending(up *upstream.Conn, first bool, idle time.Duration) {
 	if first && !t.pump.headSeen.Load() {
 		up.Watch.Arm(t.Deadline)
+	} else {
+		up.Watch.Extend(t.Until(t.now(), idle))
 	}
 }
 
@@ -215,7 +221,7 @@ func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left in
 	}
 	defer p.Release()
 	for left > 0 {
-		t.armPump(t.Until(t.now(), idle))
+		t.armPump(after(t.now(), idle))
 		n, err := p.Fill(raw, int(min(left, wire.PipeSize)))
 		if n == 0 && err == nil {
 			err = io.ErrUnexpectedEOF
@@ -238,7 +244,7 @@ func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left in
 func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
 	first := t.beginSending(up, idle)
 	n, err := p.Drain(plain)
-	t.endSending(up, first)
+	t.endSending(up, first, idle)
 	t.pump.sent.Add(uint64(n))
 	return err
 }
@@ -252,7 +258,7 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 			t.pump.last.Store(true)
 			first := t.beginSending(up, idle)
 			err = up.WriteLastChunk()
-			t.endSending(up, first)
+			t.endSending(up, first, idle)
 			return err
 		}
 		if err != nil {
@@ -263,7 +269,7 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		}
 		first := t.beginSending(up, idle)
 		err = up.WriteChunk(b)
-		if t.endSending(up, first); err != nil {
+		if t.endSending(up, first, idle); err != nil {
 			return err
 		}
 		t.pump.sent.Add(uint64(len(b)))

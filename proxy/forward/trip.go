@@ -147,7 +147,19 @@ func (t *Trip) Take() (core.Reason, string) {
 		x.Host = target.Authority
 	}
 	t.Body.Taken = t.Head.ContentLength <= 0 && !t.Head.Chunked
+	if x.GRPC() {
+		t.takeCall()
+	}
 	return core.None, ""
+}
+
+// takeCall takes what the head says of a call. What is no POST is none, whatever it says.
+func (t *Trip) takeCall() {
+	if string(t.X.Method) != "POST" {
+		t.X.Flags &^= wire.HasGRPC
+		return
+	}
+	t.X.CallTimeout = max(0, t.Head.CallTimeout)
 }
 
 // Recover answers for a fault in serving the request, v, and records it. It is called in
@@ -196,6 +208,14 @@ func (t *Trip) Until(now int64, d time.Duration) int64 {
 		at = min(at, t.Deadline)
 	}
 	return at
+}
+
+// after is the deadline d from now, whatever the request's is. A d of 0 is no bound.
+func after(now int64, d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return now + int64(d)
 }
 
 // errGone is a client that has left.
