@@ -356,11 +356,11 @@ func TestGRPCCut(t *testing.T) {
 					t.Errorf("got %d %q (%v) %v", r.StatusCode, r.Text, r.Err, r.Trailer)
 				}
 			}
+			u.Quiet()
 			labels := map[string]string{"reason": tc.reason}
 			if n := u.Counter("usher_request_errors_total", labels); n != 2 {
 				t.Errorf("%v are counted", n)
 			}
-			u.Quiet()
 		})
 	}
 	t.Run("not gRPC's", func(t *testing.T) {
@@ -418,6 +418,9 @@ func retrying(words ...string) config.Policy {
 func TestGRPCRetry(t *testing.T) {
 	t.Parallel()
 	const chunked = "Transfer-Encoding: chunked\r\n\r\n7\r\n" + message + "\r\n0\r\n\r\n"
+	large := strings.Repeat("x", 16<<10+1)
+	many := "Transfer-Encoding: chunked\r\n\r\n4001\r\n" + large + "\r\n0\r\n\r\n"
+	long := "Content-Length: 16385\r\n\r\n" + large
 	for _, tc := range []struct {
 		name, answer, request string
 		policy                config.Policy
@@ -428,7 +431,9 @@ func TestGRPCRetry(t *testing.T) {
 		{"another", trailersOnly(8, ""), "", retrying("unavailable"), false, "8"},
 		{"none", trailersOnly(14, ""), "", retrying(), false, "14"},
 		{"among the trailers", reply(14), "", retrying("unavailable"), false, "14"},
-		{"a body that is streamed", trailersOnly(14, ""), chunked, retrying("unavailable"), false, "14"},
+		{"in chunks", trailersOnly(14, ""), chunked, retrying("unavailable"), true, "0"},
+		{"in chunks, large", trailersOnly(14, ""), many, retrying("unavailable"), false, "14"},
+		{"large", trailersOnly(14, ""), long, retrying("unavailable"), false, "14"},
 		{"no attempt", trailersOnly(14, ""), "", config.Policy{Retry: config.Retry{
 			Attempts: -1, GRPCStatus: []string{"unavailable"},
 		}}, false, "14"},
@@ -436,7 +441,9 @@ func TestGRPCRetry(t *testing.T) {
 		{"put off", trailersOnly(14, "grpc-retry-pushback-ms: 60000\r\n"), "", retrying("unavailable"), true, "0"},
 		{"reset", "", "", retrying("unavailable"), true, "0"},
 		{"reset, not listed", "", "", retrying("aborted"), false, "14"},
-		{"reset, a body that is streamed", "", chunked, retrying("unavailable"), false, "14"},
+		{"reset, in chunks", "", chunked, retrying("unavailable"), true, "0"},
+		{"reset, in chunks, not listed", "", chunked, retrying("aborted"), false, "14"},
+		{"reset, large", "", long, retrying("unavailable"), false, "14"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -448,7 +455,12 @@ func TestGRPCRetry(t *testing.T) {
 					bad.Add(1)
 				})
 			}
-			works := counting(t, &good, always(trailersOnly(0, "")))
+			works := proxytest.Raw(t, func(c *proxytest.Conn) {
+				if req, body, _ := c.Request(); req != nil && body == message && req.ContentLength == int64(len(message)) {
+					good.Add(1)
+				}
+				c.Reply("%s", trailersOnly(0, ""))
+			})
 			u := proxytest.Start(t, proxytest.Options{
 				Policy: withBalance(tc.policy, "first"), Balancers: firstListed(),
 				Services: proxytest.Origins(fails.Addr, works.Addr),

@@ -163,7 +163,10 @@ func (t *Trip) appendRequest(dst []byte, a *core.Attempt) []byte {
 		dst = t.AppendUpgrade(dst)
 	}
 	dst = append(dst, "\r\n"...)
-	if t.Body.Buffered > 0 {
+	switch {
+	case t.whole:
+		dst = append(dst, t.kept...)
+	case t.Body.Buffered > 0:
 		dst = append(dst, t.client.Buffered()...)
 	}
 	return dst
@@ -270,6 +273,7 @@ func (t *Trip) abandon() (cause error) {
 	}
 	if t.pump.started {
 		cause = t.stopPump()
+		t.keepBody()
 	}
 	t.drop()
 	t.up.Close()

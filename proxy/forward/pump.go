@@ -36,6 +36,8 @@ type pump struct {
 	// stopped says that the pump was told to end.
 	stopped atomic.Bool
 	done    chan error
+	// keeps says that all that was sent is in Trip.kept. It is the pump's until that ends.
+	keeps bool
 	// sent counts the body's bytes.
 	sent atomic.Uint64
 }
@@ -58,6 +60,7 @@ func (t *Trip) startPump(a *core.Attempt) {
 	p.last.Store(false)
 	p.failed.Store(false)
 	p.sent.Store(0)
+	p.keeps, t.kept = t.X.GRPC() && t.Head.Chunked, t.kept[:0]
 	t.up.Watch.Arm(t.Deadline)
 	up := t.up
 	go func() {
@@ -267,6 +270,7 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		if limit > 0 && t.pump.sent.Load()+uint64(len(b)) > limit {
 			return &clientError{errTooLarge}
 		}
+		t.keep(b)
 		first := t.beginSending(up, idle)
 		err = up.WriteChunk(b)
 		if t.endSending(up, first, idle); err != nil {

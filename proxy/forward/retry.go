@@ -66,6 +66,7 @@ func (t *Trip) unwanted() bool {
 	case t.verbatim:
 		return false
 	case t.upHead.GRPCStatus > 0 && t.X.GRPC():
+		t.retain()
 		return t.forwarder.Core.UnwantedCall(&t.X, t.resp.Peek("Grpc-Retry-Pushback-Ms"), t.drainField())
 	default:
 		return status >= 400 && t.forwarder.Core.Unwanted(&t.X, status, t.resp.Peek("Retry-After"), t.drainField())

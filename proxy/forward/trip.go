@@ -76,6 +76,11 @@ type Trip struct {
 	// upChunks decodes the response's body.
 	upChunks wire.Chunked
 
+	// kept is a streamed body that is small, so that it can be sent again: whole says that
+	// it is all of it.
+	kept  []byte
+	whole bool
+
 	up *upstream.Conn
 	// attempt is the try whose body is being relayed.
 	attempt *core.Attempt
@@ -117,6 +122,7 @@ func (t *Trip) Begin(f *Forwarder, client Client, hold *Hold, watch *wire.Watch)
 	t.X.Listener, t.X.Source = f.Listener, t
 	t.X.Method, t.X.Target, t.X.Host, t.X.Flags = nil, nil, nil, 0
 	t.Body, t.Upgrade = Body{}, t.Upgrade[:0]
+	t.whole = false
 	t.up = nil
 	t.Serving, t.Sent, t.Deadline, t.Malformed = true, 0, 0, nil
 	hold.gone.Store(false)
