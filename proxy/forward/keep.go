@@ -5,6 +5,9 @@ import "strconv"
 // The message of a unary call mostly comes right behind its head, but not always with it:
 // nobody knows then that it is all there is, and it is sent on as a stream. So that such a
 // call can be sent again, what is small is kept while it is sent.
+//
+// An endpoint may refuse a call between its head and its message, because it is about to
+// end. What was read is sent to another one then, and the rest as it comes.
 
 // keep keeps a part of the body that is sent, as long as all of it is small. It is called by
 // the pump.
@@ -36,11 +39,21 @@ func (t *Trip) retain() {
 	}
 }
 
-// keepBody makes what was kept the body of further tries, if the pump has sent all of it.
+// keepBody makes what was kept the body of further tries. Where the endpoint took no more
+// they go on with what is still to come from the client.
 func (t *Trip) keepBody() {
-	if !t.Body.Taken || !t.pump.keeps {
-		return
+	switch {
+	case !t.pump.keeps:
+		t.X.Replayable = false
+	case t.Body.Taken:
+		t.wholeBody()
+	case t.pump.cut:
+		t.X.Replayable, t.resumes = true, true
 	}
+}
+
+// wholeBody makes what was kept a body that is at hand.
+func (t *Trip) wholeBody() {
 	t.whole, t.Body.Streamed = true, false
 	t.X.Replayable, t.X.Streams = true, false
 	t.Head.Chunked, t.Head.ContentLength = false, int64(len(t.kept))

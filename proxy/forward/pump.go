@@ -38,6 +38,8 @@ type pump struct {
 	done    chan error
 	// keeps says that all that was sent is in Trip.kept. It is the pump's until that ends.
 	keeps bool
+	// cut says that it ended by itself because the endpoint took no more.
+	cut bool
 	// sent counts the body's bytes.
 	sent atomic.Uint64
 }
@@ -60,7 +62,9 @@ func (t *Trip) startPump(a *core.Attempt) {
 	p.last.Store(false)
 	p.failed.Store(false)
 	p.sent.Store(0)
-	p.keeps, t.kept = t.X.GRPC() && t.Head.Chunked, t.kept[:0]
+	if !t.resumes {
+		p.keeps, t.kept = t.X.GRPC() && t.Head.Chunked, t.kept[:0]
+	}
 	t.up.Watch.Arm(t.Deadline)
 	up := t.up
 	go func() {
@@ -96,7 +100,9 @@ func (t *Trip) stopPump() error {
 	t.X.Received = t.pump.sent.Load()
 	t.Body.Taken = err == nil && ended // a client whose reads were ended has no next request
 	var ce *clientError
-	if errors.As(err, &ce) && !t.pump.stopped.Load() {
+	ours := errors.As(err, &ce) || errors.Is(err, errPanic)
+	t.pump.cut = ended && err != nil && !ours
+	if ce != nil && !t.pump.stopped.Load() {
 		return ce
 	}
 	return nil
@@ -255,6 +261,11 @@ func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, i
 // sendChunks sends a body whose length is not known; its trailers are dropped.
 func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 	limit := uint64(t.X.Listener.MaxBodySize)
+	if t.resumes && len(t.kept) > 0 {
+		if err := t.sendChunk(up, t.kept, idle); err != nil {
+			return err
+		}
+	}
 	for {
 		b, err := t.peekBody(readBuffer, idle)
 		if errors.Is(err, io.EOF) {
@@ -271,12 +282,22 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 			return &clientError{errTooLarge}
 		}
 		t.keep(b)
-		first := t.beginSending(up, idle)
-		err = up.WriteChunk(b)
-		if t.endSending(up, first, idle); err != nil {
+		err = t.sendChunk(up, b, idle)
+		if err == nil || t.pump.keeps {
+			t.client.TookBody(len(b))
+		}
+		if err != nil {
 			return err
 		}
-		t.pump.sent.Add(uint64(len(b)))
-		t.client.TookBody(len(b))
 	}
+}
+
+func (t *Trip) sendChunk(up *upstream.Conn, b []byte, idle time.Duration) error {
+	first := t.beginSending(up, idle)
+	err := up.WriteChunk(b)
+	t.endSending(up, first, idle)
+	if err == nil {
+		t.pump.sent.Add(uint64(len(b)))
+	}
+	return err
 }

@@ -76,10 +76,10 @@ type Trip struct {
 	// upChunks decodes the response's body.
 	upChunks wire.Chunked
 
-	// kept is a streamed body that is small, so that it can be sent again: whole says that
-	// it is all of it.
-	kept  []byte
-	whole bool
+	// kept is what was read of a streamed body that is small, so that it can be sent again.
+	// whole says that it is all of it, resumes that the rest is still to come from the client.
+	kept           []byte
+	whole, resumes bool
 
 	up *upstream.Conn
 	// attempt is the try whose body is being relayed.
@@ -122,7 +122,7 @@ func (t *Trip) Begin(f *Forwarder, client Client, hold *Hold, watch *wire.Watch)
 	t.X.Listener, t.X.Source = f.Listener, t
 	t.X.Method, t.X.Target, t.X.Host, t.X.Flags = nil, nil, nil, 0
 	t.Body, t.Upgrade = Body{}, t.Upgrade[:0]
-	t.whole = false
+	t.whole, t.resumes = false, false
 	t.up = nil
 	t.Serving, t.Sent, t.Deadline, t.Malformed = true, 0, 0, nil
 	hold.gone.Store(false)
