@@ -136,6 +136,10 @@ func (c *checker) match(m Match, at string, known routeNames) {
 		c.header(child(child(at, "headers"), name), name, value)
 	}
 	c.predicates(m, at)
+	if m.GRPC != nil {
+		c.grpc(m.GRPC, at)
+		return
+	}
 	c.path(m, at)
 }
 

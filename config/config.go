@@ -334,6 +334,9 @@ type Match struct {
 	// Query are parameters that must be present with exactly this value once they are
 	// decoded; an empty one stands for any value.
 	Query map[string]string `yaml:"query"`
+	// GRPC takes calls of gRPC alone; instead of Path, PathType and Methods, which follow
+	// from it. Nil: whatever the request is.
+	GRPC *GRPCMatch `yaml:"grpc"`
 }
 
 // Arm is one part of a split.

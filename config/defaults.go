@@ -157,6 +157,9 @@ func completeClaim(c *Claim) {
 }
 
 func completeMatch(m *Match) {
+	if m.GRPC != nil {
+		m.Path, m.PathType = m.GRPC.path()
+	}
 	if m.Path == "" && slices.Contains([]string{"prefix", "iprefix", "exact"}, m.PathType) {
 		m.Path = "/"
 	}

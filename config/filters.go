@@ -67,6 +67,7 @@ type RetryOverride struct {
 	Attempts        *int           `yaml:"attempts"`
 	On              *[]string      `yaml:"on"`
 	RetriableStatus *[]int         `yaml:"retriable_status"`
+	GRPCStatus      *[]string      `yaml:"grpc_status"`
 	PerTryTimeout   *time.Duration `yaml:"per_try_timeout"`
 }
 
@@ -79,6 +80,7 @@ func (o *Override) Over(p Policy) Policy {
 	replace(&p.Retry.Attempts, o.Retry.Attempts)
 	replace(&p.Retry.On, o.Retry.On)
 	replace(&p.Retry.RetriableStatus, o.Retry.RetriableStatus)
+	replace(&p.Retry.GRPCStatus, o.Retry.GRPCStatus)
 	replace(&p.Retry.PerTryTimeout, o.Retry.PerTryTimeout)
 	return p
 }

@@ -100,11 +100,11 @@ func TestOver(t *testing.T) {
 	}
 	o := Override{
 		Timeout: new(time.Duration(0)), TotalTimeout: new(time.Duration(9)),
-		Retry: RetryOverride{new(0), new([]string{}), new([]int{503}), new(time.Duration(7))},
+		Retry: RetryOverride{new(0), new([]string{}), new([]int{503}), new([]string{"internal"}), new(time.Duration(7))},
 	}
 	want := base
 	want.Timeout, want.TotalTimeout = 0, 9
-	want.Retry = Retry{On: []string{}, RetriableStatus: []int{503}, PerTryTimeout: 7}
+	want.Retry = Retry{On: []string{}, RetriableStatus: []int{503}, GRPCStatus: []string{"internal"}, PerTryTimeout: 7}
 	if got := o.Over(base); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -27,6 +27,10 @@ type Retry struct {
 	On []string `yaml:"on"`
 	// RetriableStatus are statuses, from 400 to 599, that are causes too.
 	RetriableStatus []int `yaml:"retriable_status"`
+	// GRPCStatus are the statuses of gRPC, by their words in GRPCStatuses, that are causes
+	// for calls whose body is at hand. A call may have been executed then: who lists one
+	// says that its methods can be called twice.
+	GRPCStatus []string `yaml:"grpc_status"`
 	// PerTryTimeout bounds the wait for the response header of every try that another one
 	// may follow; the last has the whole Timeout. 0: no bound.
 	PerTryTimeout time.Duration `yaml:"per_try_timeout"`
@@ -103,6 +107,7 @@ func (c *checker) retry(r Retry, at string) {
 			}
 		}
 	}
+	c.grpcStatuses(r, at)
 	c.backoff(r.Backoff, child(at, "backoff"))
 	budget := child(at, "budget")
 	share := r.Budget.Share

@@ -21,6 +21,9 @@ const (
 	Broken
 	// TimedOut: no response came in time.
 	TimedOut
+	// Began: a response head came, and only its end says how it went, which is told as
+	// another Outcome.
+	Began
 )
 
 // Outcome is how a try at an endpoint ended.
@@ -75,6 +78,10 @@ func (m *Monitor) Observe(e *routetable.Endpoint, o Outcome) {
 	if o.Draining {
 		m.note(r, sawDrain)
 	}
+	if o.Kind == Began {
+		m.began(r, &o)
+		return
+	}
 	rules := &m.healthOf(e).Outlier
 	if o.Kind == Answered && o.Status < 500 {
 		if rules.Enabled {
@@ -118,6 +125,24 @@ func (r *record) slower(took int64) {
 // good ends what an answer speaks against.
 func (m *Monitor) good(r *record) {
 	if old := r.trouble.Swap(0); old&(wanted|connects*count) != 0 {
+		m.note(r, sawAnswer)
+	}
+}
+
+// began ends what speaks for a silent endpoint. Whether its answers are good it does not
+// tell, so that one on probation has not stood it.
+func (m *Monitor) began(r *record, o *Outcome) {
+	if int64(o.Took) > r.slowest.Load() {
+		r.slower(int64(o.Took))
+	}
+	if r.trouble.Load() == 0 {
+		return
+	}
+	ends := (connects|timeouts)*count | watching
+	if r.trouble.Load()&suspect == 0 {
+		ends |= wanted
+	}
+	if old := r.trouble.And(^ends); old&ends&(wanted|connects*count) != 0 {
 		m.note(r, sawAnswer)
 	}
 }

@@ -20,12 +20,21 @@ func repeated(o Outcome, n int) []Outcome {
 	return out
 }
 
+// between is a and b in turn, n times.
+func between(a, b Outcome, n int) (out []Outcome) {
+	for range n {
+		out = append(out, a, b)
+	}
+	return out
+}
+
 // Each count ejects when it is reached, and not before; a good answer begins it again.
 func TestConsecutive(t *testing.T) {
 	bad := Outcome{Status: 500}
 	gateway := Outcome{Status: 503}
 	broken := Outcome{Kind: Broken}
 	late := Outcome{Kind: TimedOut}
+	began := Outcome{Kind: Began, Status: 200}
 	for name, c := range map[string]struct {
 		outcomes []Outcome
 		out      bool
@@ -47,6 +56,11 @@ func TestConsecutive(t *testing.T) {
 		"a connect":                  {[]Outcome{failed()}, true, "connect"},
 		"a connect, then an answer":  {[]Outcome{failed(), ok()}, false, ""},
 		"an answer, then no connect": {[]Outcome{ok(), failed()}, true, "connect"},
+		"5 × begun, then 500":        {between(began, bad, 5), true, "5xx"},
+		"4 × begun, then 500":        {between(began, bad, 4), false, ""},
+		"a timeout, begun, another":  {[]Outcome{late, began, late}, false, ""},
+		"a connect, then begun":      {[]Outcome{failed(), began}, false, ""},
+		"begun says nothing else":    {repeated(began, 300), false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, up("a", "b", "c"), func(b *bench) {

@@ -133,7 +133,7 @@ var (
 func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		descRequests, descDuration, descErrors, descReceived, descSent,
-		descInFlight, descConnections, descOpen, descOverhead, descUpgraded,
+		descInFlight, descConnections, descOpen, descOverhead, descUpgraded, descCalls,
 	} {
 		ch <- desc
 	}
@@ -208,6 +208,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 	if h := r.durations.Load(); h != nil {
 		collectHistogram(ch, descDuration, h, r.key.route, r.key.service)
 	}
+	r.collectCalls(ch)
 }
 
 func collectHistogram(ch chan<- prometheus.Metric, desc *prometheus.Desc, h *Histogram, labels ...string) {

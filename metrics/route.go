@@ -36,6 +36,7 @@ type Route struct {
 	errors    atomic.Pointer[[]atomic.Uint64]
 	received  atomic.Pointer[Counter]
 	sent      atomic.Pointer[Counter]
+	calls     atomic.Pointer[callCounters]
 	grow      sync.Mutex
 
 	// users counts those who hold the series; shown says that it was shown since
@@ -64,6 +65,8 @@ type Sample struct {
 	Duration time.Duration
 	// Received and Sent are the bytes of the bodies.
 	Received, Sent uint64
+	// Call is how a call of gRPC ended; the zero value: it is none.
+	Call Call
 }
 
 // Count counts one finished request. It may be called from any goroutine.
@@ -78,6 +81,9 @@ func (r *Route) Count(s *Sample) {
 	}
 	if s.Reason >= 0 {
 		r.countError(s.Reason)
+	}
+	if s.Call > 0 {
+		r.countCall(s.Shard, s.Call)
 	}
 }
 

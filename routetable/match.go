@@ -15,6 +15,8 @@ type Request struct {
 	Method []byte
 	// Target is path and query as they were sent: conditions on the query look at it.
 	Target []byte
+	// GRPC says that it is a call of gRPC.
+	GRPC bool
 	// Header returns the first value of a field, nil when it is not there.
 	Header func(name string) []byte
 	// Skip are routes that do not take the request; nil: none.

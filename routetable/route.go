@@ -63,7 +63,9 @@ type Route struct {
 	Headers   []Header
 	Patterns  []Pattern
 	Query     []Param
-	Priority  int
+	// GRPC says that it takes calls of gRPC alone.
+	GRPC     bool
+	Priority int
 
 	// Arms are where its requests go, at least one; Sums are the running sums of
 	// their weights, nil when there is one arm.
@@ -152,7 +154,7 @@ func (r *Route) accepts(q *Request) bool {
 	if len(r.Listeners) > 0 && !slices.Contains(r.Listeners, q.Listener) {
 		return false
 	}
-	if len(r.Methods) > 0 && !containsBytes(r.Methods, q.Method) {
+	if len(r.Methods) > 0 && !containsBytes(r.Methods, q.Method) || r.GRPC && !q.GRPC {
 		return false
 	}
 	for i := range r.Headers {
@@ -192,6 +194,9 @@ func (r *Route) predicates() int {
 		n++
 	}
 	if len(r.Listeners) > 0 {
+		n++
+	}
+	if r.GRPC {
 		n++
 	}
 	return n

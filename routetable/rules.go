@@ -70,7 +70,7 @@ func newTemplate(c *config.Route, source Source) *Route {
 		Source: source, Owner: c.Pos.String(),
 		Hosts: hostsOf(c.Match), Path: cmp.Or(c.Match.Path, "/"), PathType: pathType(c.Match.PathType),
 		Listeners: c.Match.Listeners, Methods: c.Match.Methods, Headers: headersOf(c.Match),
-		Priority: c.Priority,
+		GRPC: c.Match.GRPC != nil, Priority: c.Priority,
 	}
 }
 
@@ -166,7 +166,7 @@ func (s *ruleSet) uniqueID(id, owner string) string {
 // does. A redirect leaves some to others: those that are where it leads.
 func plain(c *config.Route) bool {
 	m, t := &c.Match, pathType(c.Match.PathType)
-	return t != Exact && t != Regex && len(m.Methods)+len(m.Headers)+len(m.HeadersRegex)+len(m.Query) == 0 &&
+	return t != Exact && t != Regex && m.GRPC == nil && len(m.Methods)+len(m.Headers)+len(m.HeadersRegex)+len(m.Query) == 0 &&
 		c.Redirect == nil
 }
 

@@ -37,6 +37,8 @@ type Exchange struct {
 	// Streams says that the body is sent while it comes from the client: how long a try
 	// takes tells nothing of the endpoint then.
 	Streams bool
+	// CallTimeout is the time that the client of a gRPC call gives it, 0 for no bound.
+	CallTimeout time.Duration
 	// Start is when the head was complete, on the sweeper's clock.
 	Start int64
 
@@ -80,6 +82,7 @@ type Exchange struct {
 	began   int64
 	stay    stay
 	retrial retrial
+	call    call
 	query   routetable.Request
 	// said are the X-Forwarded-For fields as the client sent them, for a cluster whose
 	// endpoints ask who is served: at a second try they are gone from the head.
@@ -155,7 +158,7 @@ func (x *Exchange) Reset() {
 	x.arm, x.endpoint, x.held, x.passed = 0, -1, false, 0
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
-	x.stay, x.retrial = stay{}, retrial{}
+	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
 	x.query.Skip = nil
 	x.pick.Reset()
 }
@@ -213,7 +216,7 @@ func (c *Core) looped(x *Exchange) (yes bool) {
 func (x *Exchange) fillQuery() {
 	q := &x.query
 	q.Listener = x.Listener.Name
-	q.Method = x.Method
+	q.Method, q.GRPC = x.Method, x.GRPC()
 	q.HostPort = x.Host
 	if hasUpper(x.Host) {
 		x.scratch.hostPort = appendLower(x.scratch.hostPort[:0], x.Host)
@@ -293,7 +296,13 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 func (c *Core) begin(x *Exchange, i int, fresh bool) {
 	x.attempt = Attempt{
 		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
-		Deadline: after(x.Start, x.policy.TotalTimeout), Timeout: x.policy.Timeout, Policy: x.policy,
+		Deadline: x.deadline(), Timeout: x.policy.Timeout, Policy: x.policy,
+	}
+	if x.CallTimeout > 0 {
+		x.attempt.Timeout = 0 // the client says how long the answer may take
+		if x.tries() > 1 {
+			x.shorten(c.Sweeper.Now())
+		}
 	}
 	x.attempt.Target, x.attempt.Host = x.rewrite(x.cluster.Endpoints[i])
 	x.limitTry()
@@ -348,7 +357,15 @@ func (x *Exchange) failure(otherwise Reason) Reason {
 	if x.lastErr == nil {
 		return otherwise
 	}
-	return reasonOf(x.lastErr)
+	return x.reasonOf(x.lastErr)
+}
+
+// reasonOf translates what the try met.
+func (x *Exchange) reasonOf(err *upstream.Error) Reason {
+	if err.Kind == upstream.Total {
+		return x.OutOfTime()
+	}
+	return reasonOf(err)
 }
 
 // reasonOf translates what the upstream met.
@@ -384,7 +401,9 @@ func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reas
 	c.observeFailure(x, err)
 	switch err.Kind {
 	case upstream.Timeout, upstream.Total:
-		c.sampled(x)
+		if !x.hurried(err) {
+			c.sampled(x)
+		}
 	case upstream.Full:
 		x.passed++ // that was no try
 		return true, None
@@ -410,6 +429,7 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 		Listener: x.Listener.Metrics, Shard: x.Shard, Method: metrics.MethodOf(x.Method), Code: code,
 		Reason: reason.sampleIndex(), Duration: duration(took), Received: x.Received, Sent: x.Sent,
 	}
+	x.count(&s, reason)
 	series := c.unmatched
 	if x.route != nil {
 		series = runtimeOf(x.route).series[x.arm][service]
@@ -423,7 +443,7 @@ func (c *Core) BodyIdle(x *Exchange) time.Duration { return x.policy.IdleTimeout
 
 // Deadline bounds the whole request on the sweeper's clock, 0 for no bound. It is known
 // from Begin on.
-func (c *Core) Deadline(x *Exchange) int64 { return after(x.Start, x.policy.TotalTimeout) }
+func (c *Core) Deadline(x *Exchange) int64 { return x.deadline() }
 
 func (x *Exchange) release() {
 	if x.held {

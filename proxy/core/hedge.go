@@ -42,7 +42,7 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 		h = Hedged{index: i, endpoint: e, guard: x.stay.guard, core: c, began: c.Sweeper.Now()}
 		h.Attempt = Attempt{
 			Pool: poolsOf(x.cluster)[i], Timeout: x.policy.Timeout,
-			Deadline: after(x.Start, x.policy.TotalTimeout), Policy: x.policy,
+			Deadline: x.deadline(), Policy: x.policy,
 		}
 		h.Target, h.Host = x.rewrite(e)
 		return h, true

@@ -18,6 +18,9 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 	if len(drain) > 0 {
 		o.Draining = healthcheck.Drains(string(drain))
 	}
+	if x.GRPC() {
+		x.judge(&o)
+	}
 	x.measure(c, nil)
 	x.tried(true)
 	c.sampled(x)
@@ -38,6 +41,9 @@ func (x *Exchange) took() time.Duration {
 // idle ones as they like.
 func (c *Core) observeFailure(x *Exchange, err *upstream.Error) {
 	o := healthcheck.Outcome{Took: x.took()}
+	if x.hurried(err) {
+		return
+	}
 	switch err.Kind {
 	case upstream.Connect:
 		o.Kind = healthcheck.ConnectFailed
@@ -54,6 +60,13 @@ func (c *Core) observeFailure(x *Exchange, err *upstream.Error) {
 		return
 	}
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
+}
+
+// hurried says that the try ended because the client gave the endpoint less time than the
+// operator does: that says nothing of the endpoint.
+func (x *Exchange) hurried(err *upstream.Error) bool {
+	patience := x.policy.Timeout
+	return err.Kind == upstream.Total && x.boundByClient() && (patience <= 0 || x.took() < patience)
 }
 
 // Hanging tells that a request has been waiting on a connection for a response head since

@@ -35,11 +35,11 @@ func (c *Core) again(x *Exchange, err *upstream.Error) (yes bool, reason Reason)
 	cause, safe := x.causeOf(err)
 	switch {
 	case !safe || !x.mayTry():
-		return false, reasonOf(err)
+		return false, x.reasonOf(err)
 	case !x.elsewhere() && !x.sameAgain():
-		return false, reasonOf(err)
+		return false, x.reasonOf(err)
 	case err.Kind != upstream.Out && !x.stale(err) && !c.affords(x):
-		x.retrial.failed = reasonOf(err)
+		x.retrial.failed = x.reasonOf(err)
 		return false, RetryBudget
 	}
 	n := x.tries()
@@ -99,7 +99,7 @@ func (x *Exchange) causeOf(err *upstream.Error) (cause metrics.RetryCause, safe 
 	case upstream.Refused:
 		return metrics.RetryConnect, x.Replayable && slices.Contains(on, config.RetryConnectFailed)
 	case upstream.Reset:
-		return metrics.RetryReset, x.Repeatable() && slices.Contains(on, config.RetryReset)
+		return metrics.RetryReset, x.Repeatable() && slices.Contains(on, config.RetryReset) || x.repeatsCall(err)
 	case upstream.Timeout:
 		return metrics.RetryTimeout, x.Repeatable() && x.attempt.Moves
 	case upstream.Out:
@@ -187,10 +187,14 @@ func (x *Exchange) Status(r Reason) int {
 
 // Why says more of a Reason; empty: there is nothing to say.
 func (x *Exchange) Why(r Reason) string {
-	if r == RetryBudget {
+	switch r {
+	case RetryBudget:
 		return x.retrial.failed.String()
+	case DeadlineExceeded:
+		return "the time that the client gave is over"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // Retries says whether responses with a status may be dropped for another try.
@@ -210,7 +214,12 @@ func (c *Core) Unwanted(x *Exchange, status int, retryAfter, drain []byte) bool 
 	if status == http.StatusServiceUnavailable {
 		c.rest(e.State, retryAfter)
 	}
-	if !x.Repeatable() || !x.mayTry() || !x.elsewhere() || !c.affords(x) {
+	return x.Repeatable() && c.drop(x, status, drain)
+}
+
+// drop lets go of a response for another try, if there may be one, and says whether it did.
+func (c *Core) drop(x *Exchange, status int, drain []byte) bool {
+	if !x.mayTry() || !x.elsewhere() || !c.affords(x) {
 		return false
 	}
 	c.Answered(x, status, drain)

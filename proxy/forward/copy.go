@@ -47,7 +47,7 @@ func (t *Trip) copyBody(up *upstream.Conn, left int64, idle time.Duration) error
 	buf, _ := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for left > 0 {
-		t.armPump(t.Until(t.now(), idle))
+		t.armPump(after(t.now(), idle))
 		n, err := t.client.ReadBody((*buf)[:min(left, copyBuffer)])
 		if n == 0 {
 			if err == nil {

@@ -73,6 +73,9 @@ func (t *Trip) try(a *core.Attempt) *upstream.Error {
 	uerr := t.connectAndConverse(a, begin)
 	t.answered = t.now()
 	t.X.Upstream += t.answered - begin
+	if uerr == nil && t.X.GRPC() {
+		t.replied()
+	}
 	return uerr
 }
 
@@ -160,7 +163,10 @@ func (t *Trip) appendRequest(dst []byte, a *core.Attempt) []byte {
 		dst = t.AppendUpgrade(dst)
 	}
 	dst = append(dst, "\r\n"...)
-	if t.Body.Buffered > 0 {
+	switch {
+	case t.whole:
+		dst = append(dst, t.kept...)
+	case t.Body.Buffered > 0:
 		dst = append(dst, t.client.Buffered()...)
 	}
 	return dst
@@ -216,7 +222,7 @@ func (t *Trip) readResponse(up *upstream.Conn) error {
 // but for the lines that concern one connection. Otherwise the codec reads it.
 func (t *Trip) mayCopyHead(status int) bool {
 	return t.upHead.Verbatim() && (!t.upHead.Chunked || t.upHead.ContentLength < 0) &&
-		status >= 200 && status <= 599 && !t.X.Retries(status) && status != fasthttp.StatusNoContent &&
+		status >= 200 && status <= 599 && !t.X.Retries(status) && !t.X.RetriesCall(t.upHead.GRPCStatus) && status != fasthttp.StatusNoContent &&
 		t.X.ResponseEdits() == nil && t.X.DrainHeader() == "" && !t.X.Listener.RequestID
 }
 
@@ -267,6 +273,7 @@ func (t *Trip) abandon() (cause error) {
 	}
 	if t.pump.started {
 		cause = t.stopPump()
+		t.keepBody()
 	}
 	t.drop()
 	t.up.Close()

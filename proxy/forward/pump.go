@@ -36,6 +36,10 @@ type pump struct {
 	// stopped says that the pump was told to end.
 	stopped atomic.Bool
 	done    chan error
+	// keeps says that all that was sent is in Trip.kept. It is the pump's until that ends.
+	keeps bool
+	// cut says that it ended by itself because the endpoint took no more.
+	cut bool
 	// sent counts the body's bytes.
 	sent atomic.Uint64
 }
@@ -58,6 +62,9 @@ func (t *Trip) startPump(a *core.Attempt) {
 	p.last.Store(false)
 	p.failed.Store(false)
 	p.sent.Store(0)
+	if !t.resumes {
+		p.keeps, t.kept = t.X.GRPC() && t.Head.Chunked, t.kept[:0]
+	}
 	t.up.Watch.Arm(t.Deadline)
 	up := t.up
 	go func() {
@@ -93,7 +100,9 @@ func (t *Trip) stopPump() error {
 	t.X.Received = t.pump.sent.Load()
 	t.Body.Taken = err == nil && ended // a client whose reads were ended has no next request
 	var ce *clientError
-	if errors.As(err, &ce) && !t.pump.stopped.Load() {
+	ours := errors.As(err, &ce) || errors.Is(err, errPanic)
+	t.pump.cut = ended && err != nil && !ours
+	if ce != nil && !t.pump.stopped.Load() {
 		return ce
 	}
 	return nil
@@ -105,6 +114,9 @@ func (t *Trip) awaitPump() (err error, ended bool) { //nolint:revive // the erro
 	case err = <-t.pump.done:
 		return err, true
 	default:
+	}
+	if t.up.Watch.Fired() {
+		return nil, false // the endpoint's time is over, and with it that of the body
 	}
 	grace := time.NewTimer(pumpGrace)
 	defer grace.Stop()
@@ -158,7 +170,8 @@ func (t *Trip) sendBody(up *upstream.Conn, a *core.Attempt) error {
 	return nil
 }
 
-// armPump sets the deadline of the client's next bytes.
+// armPump sets the deadline of the client's next bytes. That of the request is the
+// endpoint's to keep.
 func (t *Trip) armPump(at int64) {
 	t.pump.armed = at
 	t.watch.Arm(at)
@@ -166,7 +179,7 @@ func (t *Trip) armPump(at int64) {
 
 // peekBody returns what is at hand of the body, waiting for a byte.
 func (t *Trip) peekBody(most int64, idle time.Duration) ([]byte, error) {
-	t.armPump(t.Until(t.now(), idle))
+	t.armPump(after(t.now(), idle))
 	return t.client.PeekBody(most)
 }
 
@@ -183,7 +196,7 @@ func (t *Trip) bulkBody(up *upstream.Conn, raw syscall.RawConn, left int64, idle
 func (t *Trip) sendUp(up *upstream.Conn, b []byte, idle time.Duration) error {
 	first := t.beginSending(up, idle)
 	_, err := up.Write(b)
-	t.endSending(up, first)
+	t.endSending(up, first, idle)
 	return err
 }
 
@@ -199,10 +212,12 @@ func (t *Trip) beginSending(up *upstream.Conn, idle time.Duration) (first bool) 
 }
 
 // endSending ends what beginSending began: the client's next bytes are not the endpoint's to
-// wait for.
-func (t *Trip) endSending(up *upstream.Conn, first bool) {
+// wait for. Once its response has begun what moves one way is not idle.
+func (t *Trip) endSending(up *upstream.Conn, first bool, idle time.Duration) {
 	if first && !t.pump.headSeen.Load() {
 		up.Watch.Arm(t.Deadline)
+	} else {
+		up.Watch.Extend(t.Until(t.now(), idle))
 	}
 }
 
@@ -215,7 +230,7 @@ func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left in
 	}
 	defer p.Release()
 	for left > 0 {
-		t.armPump(t.Until(t.now(), idle))
+		t.armPump(after(t.now(), idle))
 		n, err := p.Fill(raw, int(min(left, wire.PipeSize)))
 		if n == 0 && err == nil {
 			err = io.ErrUnexpectedEOF
@@ -238,7 +253,7 @@ func (t *Trip) spliceBody(up *upstream.Conn, raw, plain syscall.RawConn, left in
 func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, idle time.Duration) error {
 	first := t.beginSending(up, idle)
 	n, err := p.Drain(plain)
-	t.endSending(up, first)
+	t.endSending(up, first, idle)
 	t.pump.sent.Add(uint64(n))
 	return err
 }
@@ -246,13 +261,18 @@ func (t *Trip) drainUp(up *upstream.Conn, p *wire.Pipe, plain syscall.RawConn, i
 // sendChunks sends a body whose length is not known; its trailers are dropped.
 func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 	limit := uint64(t.X.Listener.MaxBodySize)
+	if t.resumes && len(t.kept) > 0 {
+		if err := t.sendChunk(up, t.kept, idle); err != nil {
+			return err
+		}
+	}
 	for {
 		b, err := t.peekBody(readBuffer, idle)
 		if errors.Is(err, io.EOF) {
 			t.pump.last.Store(true)
 			first := t.beginSending(up, idle)
 			err = up.WriteLastChunk()
-			t.endSending(up, first)
+			t.endSending(up, first, idle)
 			return err
 		}
 		if err != nil {
@@ -261,12 +281,23 @@ func (t *Trip) sendChunks(up *upstream.Conn, idle time.Duration) error {
 		if limit > 0 && t.pump.sent.Load()+uint64(len(b)) > limit {
 			return &clientError{errTooLarge}
 		}
-		first := t.beginSending(up, idle)
-		err = up.WriteChunk(b)
-		if t.endSending(up, first); err != nil {
+		t.keep(b)
+		err = t.sendChunk(up, b, idle)
+		if err == nil || t.pump.keeps {
+			t.client.TookBody(len(b))
+		}
+		if err != nil {
 			return err
 		}
-		t.pump.sent.Add(uint64(len(b)))
-		t.client.TookBody(len(b))
 	}
+}
+
+func (t *Trip) sendChunk(up *upstream.Conn, b []byte, idle time.Duration) error {
+	first := t.beginSending(up, idle)
+	err := up.WriteChunk(b)
+	t.endSending(up, first, idle)
+	if err == nil {
+		t.pump.sent.Add(uint64(len(b)))
+	}
+	return err
 }

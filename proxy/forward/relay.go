@@ -23,12 +23,18 @@ func (t *Trip) relay(a *core.Attempt) (whole bool) {
 	t.Out = t.client.EndHead(t.appendHead(t.Out[:0], to), to)
 	t.Sent = t.upHead.Status
 	reason := t.relayBody(a, from, to)
+	whole = reason == core.None
+	if whole {
+		t.concluded(nil)
+	} else {
+		whole = t.cutGRPC(a, reason, to)
+	}
 	t.finishUpstream(reason == core.None && from != ByClose)
-	if reason != core.None {
+	if !whole {
 		t.client.Truncate(to)
 	}
 	t.end(reason)
-	return reason == core.None
+	return whole
 }
 
 // tellAnswered tells the core that the head of a response has come.
@@ -311,7 +317,7 @@ func (t *Trip) cutReason() core.Reason {
 	case t.hold.gone.Load():
 		return core.ClientGone
 	case t.up.Watch.Fired() && t.Deadline > 0 && t.now() >= t.Deadline:
-		return core.TotalTimeout
+		return t.X.OutOfTime()
 	case t.up.Watch.Fired():
 		return core.UpstreamTimeout
 	default:
@@ -331,10 +337,13 @@ func (t *Trip) BeforeRead() error {
 }
 
 // awaitEndpoint gives the endpoint an idle timeout from now on. The client has none
-// meanwhile, unless its body is still awaited.
+// meanwhile, unless its body is still awaited; the request's own deadline is the endpoint's
+// to keep, so that the client can be told.
 func (t *Trip) awaitEndpoint(a *core.Attempt, now int64) {
 	if t.BodyGone() {
 		t.watch.Arm(0)
+	} else {
+		t.watch.Arm(after(now, a.Policy.IdleTimeout))
 	}
 	t.up.Watch.Arm(t.Until(now, a.Policy.IdleTimeout))
 }
@@ -360,7 +369,9 @@ func (t *Trip) relayChunks(a *core.Attempt, to Framing) core.Reason {
 		b, err := t.upChunks.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return t.endBody(a, dropTrailers(t.upChunks.Trailers()), to)
+			trailers := dropTrailers(t.upChunks.Trailers())
+			t.concluded(trailers)
+			return t.endBody(a, trailers, to)
 		case err != nil:
 			reason := t.brokenReason(err)
 			if reason != core.ClientGone {

@@ -57,6 +57,9 @@ func (t *Trip) answer(reason core.Reason, why string) error {
 	if why != "" {
 		text += ": " + why
 	}
+	if t.X.GRPC() {
+		return t.answerGRPC(reason, text)
+	}
 	t.Sent = t.X.Status(reason)
 	body, contentType := []byte(text+"\n"), "text/plain; charset=utf-8"
 	if page := t.forwarder.Core.Page(&t.X, reason); page != nil {

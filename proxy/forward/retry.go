@@ -62,8 +62,15 @@ func (t *Trip) wholeResponse() bool {
 // unwanted says whether the response is to be dropped for another try.
 func (t *Trip) unwanted() bool {
 	status := t.upHead.Status
-	return !t.verbatim && status >= 400 &&
-		t.forwarder.Core.Unwanted(&t.X, status, t.resp.Peek("Retry-After"), t.drainField())
+	switch {
+	case t.verbatim:
+		return false
+	case t.upHead.GRPCStatus > 0 && t.X.GRPC():
+		t.retain()
+		return t.forwarder.Core.UnwantedCall(&t.X, t.resp.Peek("Grpc-Retry-Pushback-Ms"), t.drainField())
+	default:
+		return status >= 400 && t.forwarder.Core.Unwanted(&t.X, status, t.resp.Peek("Retry-After"), t.drainField())
+	}
 }
 
 // dropResponse does away with a response: its connection serves others if that costs no
@@ -131,7 +138,7 @@ func (t *Trip) pause(d time.Duration) core.Reason {
 	case <-timer.C:
 	}
 	if late {
-		return core.TotalTimeout
+		return t.X.OutOfTime()
 	}
 	return core.None
 }

@@ -76,6 +76,11 @@ type Trip struct {
 	// upChunks decodes the response's body.
 	upChunks wire.Chunked
 
+	// kept is what was read of a streamed body that is small, so that it can be sent again.
+	// whole says that it is all of it, resumes that the rest is still to come from the client.
+	kept           []byte
+	whole, resumes bool
+
 	up *upstream.Conn
 	// attempt is the try whose body is being relayed.
 	attempt *core.Attempt
@@ -117,6 +122,7 @@ func (t *Trip) Begin(f *Forwarder, client Client, hold *Hold, watch *wire.Watch)
 	t.X.Listener, t.X.Source = f.Listener, t
 	t.X.Method, t.X.Target, t.X.Host, t.X.Flags = nil, nil, nil, 0
 	t.Body, t.Upgrade = Body{}, t.Upgrade[:0]
+	t.whole, t.resumes = false, false
 	t.up = nil
 	t.Serving, t.Sent, t.Deadline, t.Malformed = true, 0, 0, nil
 	hold.gone.Store(false)
@@ -147,7 +153,19 @@ func (t *Trip) Take() (core.Reason, string) {
 		x.Host = target.Authority
 	}
 	t.Body.Taken = t.Head.ContentLength <= 0 && !t.Head.Chunked
+	if x.GRPC() {
+		t.takeCall()
+	}
 	return core.None, ""
+}
+
+// takeCall takes what the head says of a call. What is no POST is none, whatever it says.
+func (t *Trip) takeCall() {
+	if string(t.X.Method) != "POST" {
+		t.X.Flags &^= wire.HasGRPC
+		return
+	}
+	t.X.CallTimeout = max(0, t.Head.CallTimeout)
 }
 
 // Recover answers for a fault in serving the request, v, and records it. It is called in
@@ -196,6 +214,14 @@ func (t *Trip) Until(now int64, d time.Duration) int64 {
 		at = min(at, t.Deadline)
 	}
 	return at
+}
+
+// after is the deadline d from now, whatever the request's is. A d of 0 is no bound.
+func after(now int64, d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return now + int64(d)
 }
 
 // errGone is a client that has left.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // Refused is a request head that usher does not take, and the status that says so.
@@ -64,6 +65,7 @@ const (
 	HasUnderscore                   // a name with an underscore
 	HasLoop                         // CDN-Loop
 	HasEscapes                      // percent-encoding in the target
+	HasGRPC                         // Content-Type: application/grpc
 	hasHost
 	unusual // see Verbatim
 )
@@ -82,6 +84,11 @@ type Head struct {
 	Flags         Flags
 	// Len is the length of the head, the blank line included.
 	Len int
+	// CallTimeout is a request's grpc-timeout; it is above 0 if there is one, and it means
+	// something. GRPCStatus is the grpc-status of a response that has it in its head, -1
+	// for none.
+	CallTimeout time.Duration
+	GRPCStatus  int
 
 	// next is the offset of the first line not read yet, fields that of the first field.
 	next, fields int
@@ -102,7 +109,7 @@ type Span struct{ From, To int }
 func (s Span) Of(head []byte) []byte { return head[s.From:s.To] }
 
 // Reset makes h ready for another head.
-func (h *Head) Reset() { *h = Head{ContentLength: -1} }
+func (h *Head) Reset() { *h = Head{ContentLength: -1, GRPCStatus: -1} }
 
 // Fresh says whether nothing was read yet.
 func (h *Head) Fresh() bool { return h.next == 0 }
@@ -298,6 +305,12 @@ func (h *Head) known(name, value []byte, at Span) error {
 		h.hopByHop(name, "keep-alive", at)
 		if EqualFold(name, "connection") {
 			h.connection(value, at)
+		}
+	case 12:
+		if EqualFold(name, "content-type") {
+			h.contentType(value)
+		} else if EqualFold(name, "grpc-timeout") {
+			h.callTimeout(value)
 		}
 	case 14:
 		if EqualFold(name, "content-length") {

@@ -79,6 +79,14 @@ func (h *Head) knownOfResponse(name, value []byte, from int) {
 		if EqualFold(name, "connection") {
 			h.connection(value, at)
 		}
+	case 11:
+		if EqualFold(name, "grpc-status") {
+			h.GRPCStatus = parseGRPCStatus(value)
+		}
+	case 12:
+		if EqualFold(name, "content-type") {
+			h.contentType(value)
+		}
 	case 14:
 		if EqualFold(name, "content-length") && h.length(value, at) != nil {
 			h.Flags |= unusual

@@ -100,6 +100,17 @@ func (w *Watch) Arm(at int64) {
 	}
 }
 
+// Extend puts the deadline off until at, if there is one. Anybody who knows the connection
+// to be in use may call it.
+func (w *Watch) Extend(at int64) {
+	for {
+		now := w.deadline.Load()
+		if now <= 0 || now >= at || w.deadline.CompareAndSwap(now, at) {
+			return
+		}
+	}
+}
+
 // Disarm takes the deadline away if it is still the given one.
 func (w *Watch) Disarm(at int64) { w.deadline.CompareAndSwap(at, 0) }
 
