@@ -344,6 +344,9 @@ func (x *Exchange) failure(otherwise Reason) Reason {
 
 // reasonOf translates what the upstream met.
 func reasonOf(err *upstream.Error) Reason {
+	if upstream.Denied(err) {
+		return MeshDenied
+	}
 	switch err.Kind {
 	case upstream.Connect:
 		if err.Timeout() {

@@ -14,6 +14,7 @@ const (
 	UpstreamTimeout
 	UpstreamReset
 	UpstreamProtocol
+	MeshDenied
 	TotalTimeout
 	RetryBudget
 	Loop
@@ -46,6 +47,7 @@ var answers = [reasonCount]struct {
 	UpstreamTimeout:   {"upstream_timeout", 504},
 	UpstreamReset:     {"upstream_reset", 502},
 	UpstreamProtocol:  {"upstream_protocol", 502},
+	MeshDenied:        {"mesh_denied", 502},
 	TotalTimeout:      {"total_timeout", 504},
 	RetryBudget:       {"retry_budget", 502},
 	Loop:              {"loop", 508},
