@@ -156,7 +156,8 @@ func (m *meshes) denies(service routetable.Mesh) bool {
 	p := m.members[service.Name]
 	m.mu.Unlock()
 	return p != nil && p.verdicts.denies(watcher.Mesh{
-		Service: service.Service, Namespace: service.Namespace, Partition: service.Partition, Datacenter: service.Datacenter,
+		Service: service.Service, Namespace: service.Namespace,
+		Partition: service.Partition, Datacenter: service.Datacenter,
 	})
 }
 

@@ -30,6 +30,11 @@ func announcing(s api.AgentServiceRegistration, host string) api.AgentServiceReg
 	return s
 }
 
+// orders is a backend as an instance of that service.
+func orders(b *backend) api.AgentServiceRegistration {
+	return api.AgentServiceRegistration{Name: "orders", Address: "127.0.0.1", Port: b.port}
+}
+
 // closing answers with a text and ends the connection: who may make one is asked when it is
 // made, and those that are there live on.
 func closing(text string) http.HandlerFunc {
@@ -61,7 +66,7 @@ func TestMesh(t *testing.T) {
 		},
 		"proxy of the service": func(t *testing.T, a *consultest.Agent) {
 			b := newBackend(t, "orders", closing("orders"))
-			a.Register(announcing(api.AgentServiceRegistration{Name: "orders", Address: "127.0.0.1", Port: b.port}, "s.test"))
+			a.Register(announcing(orders(b), "s.test"))
 			a.Proxy("orders", b.port, a.FreePort())
 		},
 	} {
@@ -124,7 +129,7 @@ func TestMeshImpostor(t *testing.T) {
 	// An instance that is in the mesh in name alone is reached by nobody.
 	b := newBackend(t, "plain", nil)
 	a.Deregister("orders")
-	a.Register(announcing(api.AgentServiceRegistration{Name: "orders", Address: "127.0.0.1", Port: b.port}, "s.test"))
+	a.Register(announcing(orders(b), "s.test"))
 	u.waitStatus("s.test", 503)
 }
 
@@ -137,7 +142,7 @@ func TestMeshRotation(t *testing.T) {
 		},
 		"proxy": func(t *testing.T, a *consultest.Agent) {
 			b := newBackend(t, "orders", closing("orders"))
-			a.Register(announcing(api.AgentServiceRegistration{Name: "orders", Address: "127.0.0.1", Port: b.port}, "s.test"))
+			a.Register(announcing(orders(b), "s.test"))
 			a.Proxy("orders", b.port, a.FreePort())
 		},
 	} {

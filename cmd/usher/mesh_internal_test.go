@@ -61,7 +61,7 @@ func TestVerdicts(t *testing.T) {
 		}()
 		orders := watcher.Mesh{Service: "orders", Datacenter: "dc1"}
 		after := func(d time.Duration) {
-			time.Sleep(d) // of the bubble's clock
+			<-time.After(d) // of the bubble's clock
 			synctest.Wait()
 		}
 		is := func(what string, denied bool, asks int64, lines int) {

@@ -132,7 +132,7 @@ func (v *verdicts) take(service watcher.Mesh, allowed bool, err error) {
 			"err", err)
 		k.told = true
 	case asked && !k.denied && !k.told:
-		log.Warn("endpoints in the service mesh hang up before an answer, though the intentions let usher reach the service")
+		log.Warn("endpoints in the service mesh hang up before an answer, though the intentions let usher in")
 		k.told = true
 	}
 }

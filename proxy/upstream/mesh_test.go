@@ -140,7 +140,9 @@ func TestMeshNames(t *testing.T) {
 	}{
 		"bare": {orders(), ordersID, "orders.default.dc1.internal." + trustDomain},
 		"default": {
-			routetable.Mesh{Name: "consul", Service: "orders", Namespace: "default", Partition: "default", Datacenter: "dc1"},
+			routetable.Mesh{
+				Name: "consul", Service: "orders", Namespace: "default", Partition: "default", Datacenter: "dc1",
+			},
 			ordersID, "orders.default.dc1.internal." + trustDomain,
 		},
 		"all": {

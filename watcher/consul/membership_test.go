@@ -18,7 +18,10 @@ import (
 	"usher/watcher/consul/consultest"
 )
 
-// follower of an identity: what Membership.Run tells.
+// failedNow is in the line that tells the first failure of a row.
+const failedNow = "failed; it is tried again"
+
+// memberBench is a Membership and what its Run tells.
 type memberBench struct {
 	*Membership
 	t          *testing.T
@@ -105,7 +108,7 @@ func TestMembership(t *testing.T) {
 		t.Errorf("it is %s now", second.ID)
 	}
 	a.Kill()
-	consultest.Eventually(t, "both failures are logged", func() bool { return log.count("failed; it is tried again") == 2 })
+	consultest.Eventually(t, "both failures are logged", func() bool { return log.count(failedNow) == 2 })
 	b.none()
 	a.Restart()
 	consultest.Eventually(t, "both recoveries are logged", func() bool { return log.count("works now") == 2 })
@@ -194,7 +197,7 @@ func TestNoMesh(t *testing.T) {
 	a := consultest.Start(t, consultest.Config("connect { enabled = false }"))
 	log := &logged{}
 	b := runMember(t, member(a.Addr()), log.logger())
-	consultest.Eventually(t, "both failures are logged", func() bool { return log.count("failed; it is tried again") == 2 })
+	consultest.Eventually(t, "both failures are logged", func() bool { return log.count(failedNow) == 2 })
 	b.none()
 	if _, err := Probe(t.Context(), member(a.Addr())); err == nil || !strings.Contains(err.Error(), "service mesh") {
 		t.Errorf("the check says %v", err)
@@ -254,7 +257,7 @@ func TestUnusable(t *testing.T) {
 		"an authority of nothing": {rootsPath, rootsOf("x.consul", authority.PEM, "text")},
 		"an error":                {rootsPath, ""},
 	} {
-		before := log.count("failed; it is tried again")
+		before := log.count(failedNow)
 		f.mu.Lock()
 		good := f.answers[c.path]
 		f.mu.Unlock()
@@ -263,7 +266,7 @@ func TestUnusable(t *testing.T) {
 			bad.status = 500
 		}
 		f.set(c.path, bad)
-		consultest.Eventually(t, name+" is refused", func() bool { return log.count("failed; it is tried again") == before+1 })
+		consultest.Eventually(t, name+" is refused", func() bool { return log.count(failedNow) == before+1 })
 		good.index += 2
 		worked := log.count("works now")
 		f.set(c.path, good)
