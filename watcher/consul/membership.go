@@ -187,18 +187,35 @@ func (m *Membership) tellIdentity() {
 	})
 }
 
-// Allowed asks the servers whether the intentions let usher reach a service. It blocks for
-// some seconds at most. The right to read that service is all it needs.
+// Allowed asks the servers whether the intentions let usher reach a service: that they take
+// some requests and not others is for its proxy, which answers those with a 403. It blocks
+// for some seconds at most. The right to read that service is all it needs.
 func (m *Membership) Allowed(ctx context.Context, to watcher.Mesh) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, plainDeadline)
 	defer cancel()
+	opts, name := (&api.QueryOptions{}).WithContext(ctx), intentionName(to)
 	allowed, _, err := m.conn.client.Connect().IntentionCheck(&api.IntentionCheck{
-		Source: m.conf.Service, SourceType: api.IntentionSourceConsul, Destination: intentionName(to),
-	}, (&api.QueryOptions{}).WithContext(ctx))
+		Source: m.conf.Service, SourceType: api.IntentionSourceConsul, Destination: name,
+	}, opts)
 	if err != nil {
 		return false, fmt.Errorf("asking for the intentions: %w", err)
 	}
-	return allowed, nil
+	if allowed {
+		return true, nil
+	}
+	// The check says no to those as well that go by the request.
+	list, _, err := m.conn.client.Connect().IntentionMatch(&api.IntentionMatch{
+		By: api.IntentionMatchDestination, Names: []string{name},
+	}, opts)
+	if err != nil {
+		return false, fmt.Errorf("asking for the intentions: %w", err)
+	}
+	for _, i := range list[name] { // the one that counts is the first
+		if i.SourcePeer == "" && (i.SourceName == m.conf.Service || i.SourceName == "*") {
+			return len(i.Permissions) > 0, nil
+		}
+	}
+	return false, nil
 }
 
 // intentionName is the name of a service in intentions: partition/namespace/name, where

@@ -140,6 +140,9 @@ func TestAllowed(t *testing.T) {
 	is("cart", false)
 	a.Intend("usher", "orders", true)
 	is("orders", true)
+	a.IntendRequests("usher", "orders", "/public/")
+	is("orders", true) // a proxy that goes by the requests lets usher connect
+	is("cart", false)
 	a.Kill()
 	if _, err := m.Allowed(t.Context(), watcher.Mesh{Service: "orders"}); err == nil {
 		t.Error("it knows without an agent")

@@ -42,6 +42,29 @@ func (a *Agent) Intend(from, to string, allowed bool) {
 	})
 }
 
+// IntendRequests says that the intentions let one service send another the requests below
+// a path, and no others. Its protocol becomes http.
+func (a *Agent) IntendRequests(from, to, below string) {
+	a.t.Helper()
+	permissions := []*api.IntentionPermission{{
+		Action: api.IntentionActionAllow, HTTP: &api.IntentionHTTPPermission{PathPrefix: below},
+	}}
+	a.do("intend", func(ctx context.Context) error {
+		w := (&api.WriteOptions{}).WithContext(ctx)
+		_, _, err := a.client.ConfigEntries().Set(&api.ServiceConfigEntry{
+			Kind: api.ServiceDefaults, Name: to, Protocol: "http",
+		}, w)
+		if err != nil {
+			return err
+		}
+		_, _, err = a.client.ConfigEntries().Set(&api.ServiceIntentionsConfigEntry{
+			Kind: api.ServiceIntentions, Name: to,
+			Sources: []*api.SourceIntention{{Name: from, Type: api.IntentionSourceConsul, Permissions: permissions}},
+		}, w)
+		return err
+	})
+}
+
 // RotateCA gives the mesh another authority, for which the old one vouches, and returns
 // when the agent trusts it. The certificates follow within 30 seconds, each at a time of its
 // own.
