@@ -87,7 +87,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	}
 	a.proxy.Secure(a.certs, set.TLS)
 	a.config.Store(cfg)
-	a.meshes = newMeshes(log.Logger, a.proxy.Pools())
+	a.meshes = newMeshes(log.Logger, a.proxy.Pools(), set.TLS)
 	health.ProbeMesh(a.proxy.Pools().MeshConfig)
 	set.Register(a.proxy)
 	a.proxy.Limit(cfg.Limits)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/config"
+	"usher/metrics"
 	"usher/proxy/upstream"
 	"usher/routetable"
 	"usher/watcher"
@@ -22,6 +23,7 @@ import (
 type meshes struct {
 	log   *slog.Logger
 	pools *upstream.Pools
+	tls   *metrics.TLS
 
 	mu      sync.Mutex
 	members map[string]*membership
@@ -43,8 +45,8 @@ type membership struct {
 	running sync.WaitGroup
 }
 
-func newMeshes(log *slog.Logger, pools *upstream.Pools) *meshes {
-	m := &meshes{log: log, pools: pools, members: map[string]*membership{}}
+func newMeshes(log *slog.Logger, pools *upstream.Pools, tls *metrics.TLS) *meshes {
+	m := &meshes{log: log, pools: pools, tls: tls, members: map[string]*membership{}}
 	pools.AskMesh(m.denies)
 	return m
 }
@@ -72,6 +74,7 @@ func (m *meshes) join(cfg *config.Config) {
 		if now[name] == nil {
 			old.end()
 			m.pools.Identify(name, nil)
+			m.tls.Show(certLabel(name), metrics.Certificates{})
 		}
 	}
 	m.mu.Lock()
@@ -115,6 +118,9 @@ func (m *meshes) identify(p *membership, id *consul.Identity) {
 	m.pools.Identify(p.registry, &upstream.Identity{
 		Certificate: id.Certificate, Roots: id.Roots, TrustDomain: id.TrustDomain,
 	})
+	m.tls.Show(certLabel(p.registry), metrics.Certificates{
+		NotAfter: map[string]time.Time{certLabel(p.registry): id.Certificate.Leaf.NotAfter},
+	})
 	p.mu.Lock()
 	first := p.identity == nil
 	p.identity = id
@@ -125,6 +131,9 @@ func (m *meshes) identify(p *membership, id *consul.Identity) {
 		close(p.known)
 	}
 }
+
+// certLabel is what the metrics call usher's certificate in the mesh of a registry.
+func certLabel(registry string) string { return "connect:" + registry }
 
 // wait waits until usher has its certificates, for each no longer than a start waits for
 // its registry.

@@ -82,6 +82,9 @@ func TestMesh(t *testing.T) {
 			if text := u.details(); !strings.Contains(text, "/ns/default/dc/dc1/svc/edge until ") {
 				t.Errorf("who usher is, is not told: %s", text)
 			}
+			if end := u.metric("usher_tls_certificate_not_after_timestamp_seconds", `cert="connect:consul"`); end == 0 {
+				t.Error("when the certificate ends is not told")
+			}
 			flipIntentions(t, a, u)
 		})
 	}
@@ -206,4 +209,42 @@ func TestMeshAgentAway(t *testing.T) {
 	}
 	agent.Restart()
 	again.waitStatus("s.test", 200)
+}
+
+// usher joins a mesh, becomes another service of it and leaves it by a reload. A service
+// that asks for the mesh is never spoken to in another way.
+func TestMeshReload(t *testing.T) {
+	a := consultest.Start(t, consultest.Connect())
+	a.Intend("stranger", "orders", false)
+	s := announcing(a.Native("orders", closing("orders")).Registration(), "s.test")
+	s.Meta = map[string]string{"usher-connect": "true"}
+	a.Register(s)
+	conf := func(connect string) string {
+		return fmt.Sprintf(`
+listeners: [{name: web, address: "127.0.0.1:0"}]
+admin: {address: "127.0.0.1:0"}
+registries: [{type: consul, address: %q, connect: %s}]
+`, a.Addr(), connect)
+	}
+	u := start(t, conf("{}"))
+	is := func(want string) {
+		t.Helper()
+		eventually(t, 20*time.Second, "it answers "+want, func() bool {
+			code, reason := u.status("s.test")
+			return strings.TrimSpace(fmt.Sprint(code, " ", reason)) == want
+		})
+	}
+	is("503 no_healthy_endpoint")
+	u.write(conf("{enabled: true}"))
+	is("200")
+	u.write(conf("{enabled: true, service: stranger}"))
+	is("502 mesh_denied")
+	u.waitDetails("/svc/stranger until ")
+	u.write(conf("{enabled: false}"))
+	is("503 no_healthy_endpoint")
+	if text := u.details(); strings.Contains(text, "mesh consul") {
+		t.Errorf("the mesh that usher has left is shown: %s", text)
+	}
+	u.write(conf("{enabled: true, service: edge}"))
+	is("200")
 }
