@@ -34,6 +34,7 @@ func checkConfig(cfg *Config, d *decoder) {
 		c.name(child("services", name), "service", name)
 		c.policy(s.Policy, child("services", name))
 	}
+	c.connect(cfg)
 }
 
 func (c *checker) bad(path, format string, args ...any) {

@@ -35,6 +35,7 @@ func (c *checker) consul(r *Consul, at string) {
 	if r.Register.Name != "" {
 		c.register(r.Register, child(at, "register"))
 	}
+	c.name(child(child(at, "connect"), "service"), "service", r.Connect.Service)
 }
 
 // consulAddresses checks the one address, or the several that stand instead of it.

@@ -224,6 +224,15 @@ type Consul struct {
 	Guard Guard `yaml:"guard"`
 	// Register registers usher itself.
 	Register Register `yaml:"register"`
+	// Connect makes usher a member of Consul's service mesh.
+	Connect Connect `yaml:"connect"`
+}
+
+// Connect is who usher is in Consul's service mesh.
+type Connect struct {
+	Enabled bool `yaml:"enabled"`
+	// Service is the name that usher's certificate is for, the source of its intentions.
+	Service string `yaml:"service"`
 }
 
 // Guard says when instances that vanish are kept and probed instead of believed
@@ -413,6 +422,9 @@ type Upstream struct {
 	Protocol string `yaml:"protocol"`
 	// TLS is used with https, h2 and grpcs.
 	TLS UpstreamTLS `yaml:"tls"`
+	// Connect reaches the instances over Consul's service mesh, by its certificates and
+	// not by TLS's. Without it those are that ask for it themselves.
+	Connect bool `yaml:"connect"`
 }
 
 // UpstreamTLS is how usher speaks TLS to endpoints.

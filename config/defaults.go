@@ -53,6 +53,7 @@ func elements() []any {
 				MinEndpoints: 4, MinCatalog: 10,
 			},
 			Register: Register{TTL: 15 * time.Second, DeregisterAfter: time.Minute},
+			Connect:  Connect{Service: "usher"},
 		},
 		Route{Match: Match{PathType: "prefix"}},
 		Arm{Weight: 1},

@@ -41,6 +41,7 @@ func DecodeRoute(where, name string, data []byte) (Route, error) {
 func DecodeService(where string, data []byte, defaults Policy) (Service, error) {
 	s, d := decodeEntry[Service](where, data, Service{Policy: defaults})
 	refuseUpstreamFiles(d)
+	refuseConnect(d)
 	newChecker(d).policy(s.Policy, "")
 	if err := d.problems.err(); err != nil {
 		return Service{}, err

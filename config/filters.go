@@ -127,7 +127,8 @@ var mediaTypes = map[string]string{
 func ErrorReasons() []string {
 	return []string{
 		"no_route", "no_healthy_endpoint", "connect_failed", "connect_timeout", "upstream_timeout",
-		"upstream_reset", "upstream_protocol", "total_timeout", "retry_budget", "loop", "access_denied", "unauthorized",
+		"upstream_reset", "upstream_protocol", "mesh_denied", "total_timeout", "retry_budget", "loop", "access_denied",
+		"unauthorized",
 		"overloaded", "bad_request", "method_not_allowed", "expectation_failed", "head_too_large", "body_too_large",
 		"coding_not_served", "version_not_served", "request_timeout", "internal_error",
 	}

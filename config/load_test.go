@@ -209,6 +209,7 @@ func wantConsul() Registry {
 				Name: "usher", Address: "10.0.0.1", Port: 80, Tags: []string{"edge"}, Meta: map[string]string{"v": "1"},
 				CheckURL: "http://10.0.0.1:9902/readyz", TTL: 10 * time.Second, DeregisterAfter: 2 * time.Minute,
 			},
+			Connect: Connect{Enabled: true, Service: "edge"},
 		},
 	}
 }
@@ -232,9 +233,9 @@ func TestPositions(t *testing.T) {
 	}{
 		{"listener", cfg.Listeners[0].Pos, "full.yaml:4:5"},
 		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
-		{"claim", cfg.Claims[1].Pos, "full.yaml:80:5"},
+		{"claim", cfg.Claims[1].Pos, "full.yaml:81:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:101:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:102:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {

@@ -92,6 +92,7 @@ func consulOf(c Consul) *Consul {
 		MinEndpoints: 4, MinCatalog: 10,
 	}
 	c.Register = Register{TTL: 15 * time.Second, DeregisterAfter: time.Minute}
+	c.Connect.Service = "usher"
 	return &c
 }
 

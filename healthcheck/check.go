@@ -82,13 +82,14 @@ type checks struct {
 	wake chan struct{}
 	// list is guarded by Monitor.mu.
 	list proberHeap
-	// probe asks an endpoint; tests put another in its place.
+	// probe asks an endpoint, by default asker does; tests put another in its place.
 	probe func(context.Context, *target) result
+	asker *asker
 }
 
 func newChecks() *checks {
-	c := &checks{seed: maphash.MakeSeed(), wake: make(chan struct{}, 1)}
-	c.probe = newAsker().ask
+	c := &checks{seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), asker: newAsker()}
+	c.probe = c.asker.ask
 	return c
 }
 

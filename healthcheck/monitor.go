@@ -89,6 +89,10 @@ func (m *Monitor) Report(h *metrics.Health) {
 	h.StandingFrom(m.standing)
 }
 
+// ProbeMesh makes the probes of endpoints in a service mesh use f; without it those fail.
+// It comes before the first Adopt.
+func (m *Monitor) ProbeMesh(f MeshConfig) { m.checks.asker.mesh = f }
+
 // now is the time since the Monitor's start, which never goes backwards. Zero is
 // kept for "never".
 func (m *Monitor) now() int64 { return max(1, int64(time.Since(m.start))) }

@@ -28,9 +28,18 @@ type asker struct {
 	// configs are how TLS is begun, by how the endpoint is spoken to. A probe is a new
 	// connection each time, so that it is accepted by the endpoint is part of the answer.
 	configs map[routetable.TLS]*tls.Config
+	// mesh makes the configuration for a service of a mesh; nil: there is none.
+	mesh MeshConfig
 }
 
 func newAsker() *asker { return &asker{configs: map[routetable.TLS]*tls.Config{}} }
+
+// MeshConfig returns how TLS is begun with a service of a mesh: as base says, with the
+// identity of the moment. It is called from any goroutine.
+type MeshConfig func(base *tls.Config, m routetable.Mesh) (*tls.Config, error)
+
+// errNoMesh is a service of a mesh where nobody has said how it is spoken to.
+var errNoMesh = errors.New("usher is in no service mesh")
 
 // ask probes an endpoint once.
 func (a *asker) ask(ctx context.Context, t *target) result {
@@ -101,6 +110,19 @@ func (a *asker) connect(ctx context.Context, t *target) (net.Conn, error) {
 
 // configOf returns how TLS is begun: as requests do, with sessions of its own.
 func (a *asker) configOf(t *routetable.TLS) (*tls.Config, error) {
+	cfg, err := a.plainConfigOf(t)
+	switch {
+	case err != nil || t.Mesh.Name == "":
+		return cfg, err
+	case a.mesh == nil:
+		return nil, errNoMesh
+	default:
+		return a.mesh(cfg, t.Mesh)
+	}
+}
+
+// plainConfigOf is configOf without the mesh, whose identity changes.
+func (a *asker) plainConfigOf(t *routetable.TLS) (*tls.Config, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if cfg := a.configs[*t]; cfg != nil {

@@ -83,6 +83,9 @@ func (p *Proxy) Publish(t *routetable.Table) { p.core.Publish(t) }
 // Table returns the table in use.
 func (p *Proxy) Table() *routetable.Table { return p.core.Table() }
 
+// Pools are the connections to the endpoints, for who tells them of service meshes.
+func (p *Proxy) Pools() *upstream.Pools { return p.pools }
+
 // Listen makes the listeners those given. A new address that cannot be bound is an
 // error, and then nothing has changed. A listener whose settings changed keeps its
 // socket: connections already open end after their next response. One that is no

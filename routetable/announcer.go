@@ -229,6 +229,6 @@ func (a *announcer) endpoint(instance int, weight float64, service int) *Endpoin
 	return &Endpoint{
 		ID: in.ID, Address: in.Address, Service: a.service.Key, ServiceIndex: service,
 		Status: in.Status, Cause: in.Cause, Weight: weight, Tier: in.Tier, Held: in.Held,
-		State: a.states[instance],
+		State: a.states[instance], mesh: meshOf(in, a.service.Registry),
 	}
 }

@@ -49,6 +49,9 @@ type Endpoint struct {
 	Health *config.Health
 	// State outlives the table.
 	State *State
+
+	// mesh is who must answer by the registry's word.
+	mesh Mesh
 }
 
 // Up is the registry's verdict: passing and warning instances take traffic,

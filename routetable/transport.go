@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"usher/config"
+	"usher/watcher"
 )
 
 // TLS is how TLS is spoken to an endpoint. Two that are equal are the same way.
@@ -16,6 +17,42 @@ type TLS struct {
 	// PEM are the authorities to trust, none for the system's, and the certificate to
 	// show, none for none.
 	PEM config.PEM
+	// Mesh is who must answer where a service mesh is used; its certificates count then,
+	// and nothing else here does.
+	Mesh Mesh
+}
+
+// Mesh names a service as its mesh does. Two that are equal are the same.
+type Mesh struct {
+	// Name is the mesh's: that of its registry. Empty: none is used.
+	Name string
+	// Service must answer; empty: nobody can, since the instance is in no mesh.
+	Service, Namespace, Partition, Datacenter string
+}
+
+// meshOf is who must answer for an instance; the zero Mesh when it is reached without one.
+func meshOf(in *watcher.Instance, registry string) Mesh {
+	if in.Mesh == nil {
+		return Mesh{}
+	}
+	return Mesh{
+		Name: registry, Service: in.Mesh.Service,
+		Namespace: in.Mesh.Namespace, Partition: in.Mesh.Partition, Datacenter: in.Mesh.Datacenter,
+	}
+}
+
+// spokenToByMesh sets that the endpoint is reached over the mesh where its registry or the
+// settings of its service say so, and returns whether they do. What should be and is in
+// none is reached by nobody: not plainly, at least.
+func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
+	m := e.mesh
+	if m.Name == "" && settings.Upstream.Connect {
+		m.Name = e.Service.Registry
+	}
+	if m.Name != "" {
+		e.TLS = &TLS{Mesh: m}
+	}
+	return m.Name != ""
 }
 
 // spokenTo sets how the endpoint is connected to and judged: by the settings of its
@@ -24,6 +61,9 @@ type TLS struct {
 func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
 	e.Health = &settings.Health
+	if e.spokenToByMesh(settings) {
+		return
+	}
 	if r == nil {
 		r = &rule{}
 	}

@@ -17,6 +17,8 @@ const (
 	MetaEnable = "usher-enable"
 	// MetaPort chooses the instance's port: the name of one of its ports, or a number.
 	MetaPort = "usher-port"
+	// MetaConnect asks, when it is true, to be reached over the registry's service mesh.
+	MetaConnect = "usher-connect"
 	// MetaZone is the zone the instance runs in.
 	MetaZone = "usher-zone"
 )
@@ -27,6 +29,9 @@ const (
 	TagEnable  = MetaEnable + "=true"
 	tagDisable = MetaEnable + "=false"
 )
+
+// tagConnect is the tag that says what MetaConnect says when it is true.
+const tagConnect = MetaConnect + "=true"
 
 // Announcements returns what the tags that begin with prefix and the meta keys
 // announce, tags first, each in a fixed order.
@@ -79,4 +84,10 @@ func OptedIn(tags []string, meta map[string]string) bool {
 // than OptedIn.
 func OptedOut(tags []string, meta map[string]string) bool {
 	return !Enabled(meta) || slices.Contains(tags, tagDisable)
+}
+
+// AsksForMesh says whether the tags or the meta ask for the instance to be reached over
+// the registry's service mesh.
+func AsksForMesh(tags []string, meta map[string]string) bool {
+	return meta[MetaConnect] == "true" || slices.Contains(tags, tagConnect)
 }

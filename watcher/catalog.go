@@ -121,6 +121,9 @@ type Instance struct {
 	Datacenter, Zone string
 	// Tier is how near it is: requests go to the lowest tier with a usable instance.
 	Tier uint8
+	// Mesh is whom it must show itself to be, where it is reached over a service mesh; nil:
+	// it is reached as it stands.
+	Mesh *Mesh `json:",omitempty"`
 	// Problem is what is wrong with how it describes itself, though it is served; empty:
 	// nothing.
 	Problem string
@@ -128,6 +131,10 @@ type Instance struct {
 	// listed. The Manager alone sets it.
 	Held *Hold
 }
+
+// Mesh is the identity of an instance in the service mesh of its registry. It is
+// immutable.
+type Mesh struct{ Service, Namespace, Partition, Datacenter string }
 
 // Hold is why an instance is kept that the registry no longer lists. It is
 // immutable.

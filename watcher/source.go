@@ -403,6 +403,8 @@ func sameInstance(a, b Instance) bool {
 	return a.ID == b.ID && a.Address == b.Address && a.Status == b.Status && a.Cause == b.Cause &&
 		a.Weight == b.Weight && a.Created == b.Created &&
 		a.Datacenter == b.Datacenter && a.Zone == b.Zone && a.Tier == b.Tier &&
-		a.Held == b.Held && a.Problem == b.Problem &&
+		a.Held == b.Held && a.Problem == b.Problem && sameMesh(a.Mesh, b.Mesh) &&
 		slices.Equal(a.Announcements, b.Announcements) && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta)
 }
+
+func sameMesh(a, b *Mesh) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -30,6 +30,7 @@ type app struct {
 	health  *healthcheck.Monitor
 	proxy   *proxy.Proxy
 	certs   *certs.Manager
+	meshes  *meshes
 	// admin answers everything, telemetry the read-only part.
 	admin, telemetry *admin.Server
 
@@ -91,6 +92,8 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	a.obtained.app = a
 	a.certs.Use(a.obtained.GetCertificate)
 	a.config.Store(cfg)
+	a.meshes = newMeshes(log.Logger, a.proxy.Pools(), set.TLS)
+	health.ProbeMesh(a.proxy.Pools().MeshConfig)
 	set.Register(a.proxy)
 	a.proxy.Limit(cfg.Limits)
 	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
@@ -109,10 +112,12 @@ func (a *app) start(ctx context.Context) error {
 	a.running.Go(func() { a.health.Run(a.ctx) })
 	a.restore(cfg)
 	a.applyCertificates(cfg)
+	a.meshes.join(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	for _, name := range a.manager.Started(ctx) {
 		a.log.Warn("registry did not answer in time; starting without it", "registry", name)
 	}
+	a.meshes.wait(ctx)
 	a.manager.Touch()
 	a.running.Go(a.buildTables)
 	select {
@@ -310,6 +315,7 @@ func (a *app) apply(cfg *config.Config) error {
 	a.log.setLevel(cfg.Log)
 	a.proxy.Limit(cfg.Limits)
 	a.config.Store(cfg)
+	a.meshes.join(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
 	a.manager.Touch()
 	a.register(cfg)
@@ -369,6 +375,7 @@ func (a *app) stop() {
 	a.obtained.close()
 	a.running.Wait() // the last snapshot asks the manager
 	a.manager.Close()
+	a.meshes.leave()
 	a.proxy.Close()
 	a.certs.Close()
 	a.admin.Close()
@@ -401,6 +408,7 @@ func (a *app) Details() []string {
 		}
 		lines = append(lines, line)
 	}
+	lines = append(lines, a.meshes.details()...)
 	t := a.proxy.Table()
 	routes, refused := len(t.Routes()), len(t.Refused())
 	return append(lines, fmt.Sprintf("table %d: %d routes, %d rules refused", t.Version, routes, refused))

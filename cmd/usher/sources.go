@@ -18,7 +18,7 @@ func (a *app) sources(cfg *config.Config) []watcher.Source {
 		s := watcher.Source{Name: r.Name, StartTimeout: r.StartTimeout}
 		switch {
 		case r.Consul != nil:
-			a.consulSource(&s, *r.Consul, cfg.Defaults.Policy)
+			a.consulSource(&s, *r.Consul, cfg)
 		case r.File != nil:
 			conf := *r.File
 			s.Spec = conf
@@ -33,10 +33,10 @@ func (a *app) sources(cfg *config.Config) []watcher.Source {
 
 // consulSource completes the source of a Consul. How usher registers itself is no
 // part of what is watched.
-func (a *app) consulSource(s *watcher.Source, conf config.Consul, defaults config.Policy) {
-	watched := conf
+func (a *app) consulSource(s *watcher.Source, conf config.Consul, cfg *config.Config) {
+	watched, defaults, mesh := conf, cfg.Defaults.Policy, meshedServices(cfg, s.Name)
 	watched.Register = config.Register{Name: conf.Register.Name}
-	s.Spec = fmt.Sprintf("%+v %+v", watched, defaults)
+	s.Spec = fmt.Sprintf("%+v %+v %+v", watched, defaults, mesh)
 	s.Identity = identity(&conf)
 	s.Guard = &conf.Guard
 	s.New = func() (watcher.Discoverer, error) {
@@ -44,7 +44,7 @@ func (a *app) consulSource(s *watcher.Source, conf config.Consul, defaults confi
 		if err != nil {
 			return nil, err
 		}
-		r.Options = consul.Options{Defaults: defaults, Busy: a.metrics.Downstream.ByService}
+		r.Options = consul.Options{Defaults: defaults, Busy: a.metrics.Downstream.ByService, Mesh: mesh.has}
 		return resolve.Wrap(r, resolve.Options{}), nil
 	}
 }

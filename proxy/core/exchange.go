@@ -370,6 +370,9 @@ func (x *Exchange) reasonOf(err *upstream.Error) Reason {
 
 // reasonOf translates what the upstream met.
 func reasonOf(err *upstream.Error) Reason {
+	if upstream.Denied(err) {
+		return MeshDenied
+	}
 	switch err.Kind {
 	case upstream.Connect:
 		if err.Timeout() {

@@ -16,6 +16,7 @@ const (
 	UpstreamTimeout
 	UpstreamReset
 	UpstreamProtocol
+	MeshDenied
 	TotalTimeout
 	DeadlineExceeded
 	RetryBudget
@@ -51,6 +52,7 @@ var answers = [reasonCount]struct {
 	UpstreamTimeout:   {"upstream_timeout", 504, config.GRPCDeadlineExceeded},
 	UpstreamReset:     {"upstream_reset", 502, config.GRPCUnavailable},
 	UpstreamProtocol:  {"upstream_protocol", 502, config.GRPCInternal},
+	MeshDenied:        {"mesh_denied", 502, config.GRPCPermissionDenied},
 	TotalTimeout:      {"total_timeout", 504, config.GRPCDeadlineExceeded},
 	DeadlineExceeded:  {"deadline_exceeded", 504, config.GRPCDeadlineExceeded},
 	RetryBudget:       {"retry_budget", 502, config.GRPCUnavailable},

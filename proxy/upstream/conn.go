@@ -205,7 +205,7 @@ func (c *Conn) sendAndReadSecure(p []byte) (int, error) {
 			return 0, ErrStale
 		}
 		if _, err := c.secure.Write(request); err != nil {
-			return 0, err
+			return 0, c.secure.saidBefore(err)
 		}
 	}
 	return c.secure.Read(p)

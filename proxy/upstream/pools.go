@@ -21,6 +21,7 @@ type Pools struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}
+	meshes  meshes
 
 	mu    sync.Mutex
 	pools map[poolKey]*Pool

@@ -20,6 +20,8 @@ import (
 type secure struct {
 	*tls.Conn
 	sock *socket
+	// mesh is set where a service of a mesh is spoken to.
+	mesh *listening
 	// spare is where quiet reads to.
 	spare [1]byte
 }
@@ -94,6 +96,9 @@ func (s *secure) Read(p []byte) (int, error) {
 	if errors.Is(err, io.EOF) && s.sock.ended {
 		err = io.ErrUnexpectedEOF
 	}
+	if s.mesh != nil {
+		err = s.mesh.judge(n, err)
+	}
 	return n, err
 }
 
@@ -103,6 +108,18 @@ func (s *secure) readNow(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	s.sock.readsNow = false
 	return n, err
+}
+
+// saidBefore is the error of a write to an endpoint of a mesh that has gone: what it said
+// before, if that is there to read, which tells more. Nobody reads meanwhile.
+func (s *secure) saidBefore(err error) error {
+	if s.mesh == nil || s.mesh.heard {
+		return err
+	}
+	if _, last := s.readNow(s.spare[:]); refusesCertificate(last) {
+		err = last
+	}
+	return s.mesh.judge(0, err)
 }
 
 // quiet says whether the connection is open and has no data for anybody. The socket
@@ -128,8 +145,18 @@ var errHandshake = errors.New("TLS handshake")
 // shakeHands begins TLS on the connection.
 func (c *Conn) shakeHands(ctx context.Context, cfg *tls.Config) error {
 	s := &secure{sock: newSocket(c.tcp, c.raw)}
+	if m := c.pool.endpoint.TLS.Mesh; m.Name != "" {
+		var err error
+		if cfg, err = c.pool.owner.MeshConfig(cfg, m); err != nil {
+			return err
+		}
+		s.mesh = &listening{pools: c.pool.owner, mesh: m}
+	}
 	s.Conn = tls.Client(s.sock, cfg)
 	if err := s.HandshakeContext(ctx); err != nil {
+		if s.mesh != nil {
+			err = s.mesh.judge(0, err)
+		}
 		return fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	c.secure = s

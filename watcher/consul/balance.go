@@ -20,14 +20,14 @@ const (
 	freshEvery  = 100 * time.Millisecond
 )
 
-// makeRoom takes the own query of an older service for one that is new, and says
+// makeRoom takes the own query of an older target for one that is new, and says
 // whether it did.
-func (c *coordinator) makeRoom(name string) bool {
+func (c *coordinator) makeRoom(t target) bool {
 	now := time.Now()
 	if c.told != synced || now.Sub(c.roomAt) < freshEvery {
 		return false
 	}
-	var victim string
+	var victim target
 	if places := min(freshPlaces, c.limit/4); len(c.fresh) >= max(1, places) {
 		victim, c.fresh = c.fresh[0], c.fresh[1:]
 	} else {
@@ -40,19 +40,19 @@ func (c *coordinator) makeRoom(name string) bool {
 		return false
 	}
 	c.roomAt = now
-	c.fresh = append(c.fresh, name)
+	c.fresh = append(c.fresh, t)
 	return true
 }
 
-// quietest is the service with an own query that has the least traffic, among those
-// that did not get it for being new; empty when there is none.
-func (c *coordinator) quietest() (quietest string) {
-	for name, s := range c.services {
-		if s.cancel == nil || !s.answered || slices.Contains(c.fresh, name) {
+// quietest is the target with an own query that has the least traffic, among those
+// that did not get it for being new; zero when there is none.
+func (c *coordinator) quietest() (quietest target) {
+	for t, s := range c.services {
+		if s.cancel == nil || !s.answered || slices.Contains(c.fresh, t) {
 			continue
 		}
-		if quietest == "" || c.rates[name] < c.rates[quietest] {
-			quietest = name
+		if quietest.name == "" || c.rates[t.name] < c.rates[quietest.name] {
+			quietest = t
 		}
 	}
 	return quietest
@@ -65,27 +65,29 @@ func (c *coordinator) balance() {
 		return // everybody has one
 	}
 	c.measure()
-	var own, shared []string
-	for name, s := range c.services {
+	var own, shared []target
+	for t, s := range c.services {
 		switch {
-		case s.cancel != nil && s.answered && !slices.Contains(c.fresh, name):
-			own = append(own, name)
+		case s.cancel != nil && s.answered && !slices.Contains(c.fresh, t):
+			own = append(own, t)
 		case s.cancel == nil && s.known && !s.reading:
-			shared = append(shared, name)
+			shared = append(shared, t)
 		}
 	}
 	rates := c.rates
-	byRate := func(a, b string) int { return cmp.Or(cmp.Compare(rates[a], rates[b]), cmp.Compare(a, b)) }
+	byRate := func(a, b target) int {
+		return cmp.Or(cmp.Compare(rates[a.name], rates[b.name]), cmp.Compare(a.name, b.name))
+	}
 	slices.SortFunc(own, byRate)
-	slices.SortFunc(shared, func(a, b string) int { return byRate(b, a) })
-	for i, name := range shared[:min(len(shared), balanceMoves)] {
+	slices.SortFunc(shared, func(a, b target) int { return byRate(b, a) })
+	for i, t := range shared[:min(len(shared), balanceMoves)] {
 		if c.own >= c.limit {
-			if i >= len(own) || rates[name] <= 2*rates[own[i]] {
+			if i >= len(own) || rates[t.name] <= 2*rates[own[i].name] {
 				return
 			}
 			c.demote(own[i], c.services[own[i]])
 		}
-		c.watchAlone(name, c.services[name])
+		c.watchAlone(t, c.services[t])
 	}
 }
 
@@ -105,9 +107,9 @@ func (c *coordinator) measure() {
 }
 
 // demote makes a service with a query of its own share one.
-func (c *coordinator) demote(name string, s *service) {
+func (c *coordinator) demote(t target, s *service) {
 	s.cancel()
 	s.cancel = nil
 	c.own--
-	c.watchShared(name)
+	c.watchShared(t)
 }

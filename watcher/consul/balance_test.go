@@ -87,9 +87,9 @@ func (d *driven) list(names ...string) {
 		sums[name] = 1
 		d.fake.set(servicePath(name), answer{index: d.index, body: strings.ReplaceAll(webEntry, `"web"`, `"`+name+`"`)})
 	}
-	for name := range d.services {
-		if _, still := sums[name]; !still {
-			d.fake.set(servicePath(name), answer{index: d.index, body: "[]"})
+	for t := range d.services {
+		if _, still := sums[t.name]; !still {
+			d.fake.set(servicePath(t.name), answer{index: d.index, body: "[]"})
 		}
 	}
 	d.takeList(list{from: byTags, names: sums})
@@ -119,8 +119,8 @@ func (d *driven) until(what string, condition func() bool) {
 func (d *driven) settle() {
 	d.t.Helper()
 	d.until("every service is known", func() bool {
-		for name, s := range d.services {
-			if _, listed := d.last[byTags].names[name]; !listed || !s.known || s.reading {
+		for t, s := range d.services {
+			if _, listed := d.last[byTags].names[t.name]; !listed || !s.known || s.reading {
 				return false
 			}
 		}
@@ -130,9 +130,9 @@ func (d *driven) settle() {
 
 // owners are the services with a query of their own.
 func (d *driven) owners() (names []string) {
-	for name, s := range d.services {
+	for t, s := range d.services {
 		if s.cancel != nil {
-			names = append(names, name)
+			names = append(names, t.name)
 		}
 	}
 	slices.Sort(names)
@@ -226,7 +226,7 @@ func TestBalanceFills(t *testing.T) {
 	d.settle()
 	for _, name := range d.owners() {
 		d.fake.set(servicePath(name), answer{index: 99, body: strings.ReplaceAll(webEntry, "80", "81")})
-		d.until(name+" is read", func() bool { return d.services[name].index == 99 })
+		d.until(name+" is read", func() bool { return d.services[target{name: name}].index == 99 })
 	}
 	// With fewer services than places each has its own.
 	d.list(left[:3]...)
@@ -247,7 +247,7 @@ func TestRefusedHalves(t *testing.T) {
 		name := d.owners()[0]
 		err := api.StatusError{Code: 429, Body: "Your IP is issuing too many concurrent connections"}
 		report := watcher.Report{Err: err, Reason: reason(err)}
-		d.takeResult(result{name: name, of: d.services[name], err: err, report: report})
+		d.takeResult(result{target: target{name: name}, of: d.services[target{name: name}], err: err, report: report})
 		d.check()
 		d.settle()
 	}
@@ -285,7 +285,7 @@ func TestBalanceAtRandom(t *testing.T) {
 			d.balance()
 		case 2:
 			if names := d.owners(); len(names) > 0 {
-				d.shareMore(names[0], d.services[names[0]])
+				d.shareMore(target{name: names[0]}, d.services[target{name: names[0]}])
 			}
 		case 3:
 			d.takeChecks(checkSums{services: map[string]uint64{all[0]: random.Uint64()}})
@@ -300,11 +300,11 @@ func TestBalanceAtRandom(t *testing.T) {
 	d.list(all...)
 	d.settle()
 	for _, name := range all {
-		s := d.services[name]
+		s := d.services[target{name: name}]
 		d.index++
 		d.fake.set(servicePath(name), answer{index: d.index, body: strings.ReplaceAll(webEntry, `"web"`, `"`+name+`"`)})
 		if s.cancel == nil {
-			d.reread(name)
+			d.reread(target{name: name})
 		}
 		d.until(name+" is read", func() bool { return s.index == d.index })
 	}

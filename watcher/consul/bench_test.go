@@ -47,10 +47,17 @@ func conf(addr string) config.Consul {
 // follow runs a Registry until the test ends.
 func follow(t testing.TB, c config.Consul, want ...string) *bench {
 	t.Helper()
+	return followWith(t, c, Options{}, want...)
+}
+
+// followWith is follow with options.
+func followWith(t testing.TB, c config.Consul, opts Options, want ...string) *bench {
+	t.Helper()
 	r, err := New(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Options = opts
 	b := &bench{
 		Registry: r, t: t, services: map[string][]watcher.Instance{},
 		emptied: map[string]int{}, errs: map[string]int{},

@@ -63,6 +63,9 @@ type Options struct {
 	// are the first to get a query of their own. It is called from goroutines of Run;
 	// nil: nobody knows.
 	Busy func() map[string]uint64
+	// Mesh says whether the configuration has a service reached over the service mesh. It
+	// is called from goroutines of Run and always says the same; nil: none is.
+	Mesh func(service string) bool
 }
 
 // New returns a Registry of the Consul that conf describes. It connects to nothing

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"usher/watcher"
 )
 
@@ -40,7 +42,7 @@ type coordinator struct {
 	failing [2]bool
 	// limit bounds own, the number of services with a query of their own.
 	limit, own int
-	services   map[string]*service
+	services   map[target]*service
 	// sharing says that the shared query runs.
 	sharing bool
 	// well tells those that pause after an error that the registry answers again.
@@ -56,7 +58,7 @@ type coordinator struct {
 	traffic, rates map[string]uint64
 	// fresh are the services that got their own query because they were new, oldest
 	// first; roomAt is when the last of them did.
-	fresh  []string
+	fresh  []target
 	roomAt time.Time
 	// markedAt is when all shared services were last made due, hurry whether they are
 	// read at full speed then.
@@ -93,13 +95,25 @@ type list struct {
 	report watcher.Report
 }
 
-// result is an answer of one service's watcher, or its failure.
-type result struct {
+// target is what one watcher asks for: the health of a service, or of what stands for it
+// in the service mesh.
+type target struct {
 	name string
+	mesh bool
+}
+
+// result is an answer of one target's watcher, or its failure.
+type result struct {
+	target
 	// of is the watched service, which may have been dropped since.
 	of *service
 	// once says that it comes from a single read.
-	once      bool
+	once bool
+	// entries are the instances as Consul has them, aligned with instances; of a mesh all
+	// there are, without instances.
+	entries []*api.ServiceEntry
+	// size is what a loss is measured by: the number of instances, of a mesh of entries.
+	size      int
 	instances []watcher.Instance
 	// excused are listed but take no part; suspect says what speaks against the answer.
 	excused []string
@@ -111,7 +125,7 @@ type result struct {
 	report  watcher.Report
 }
 
-// service is one watched service.
+// service is one watched target.
 type service struct {
 	// cancel ends its own query; nil when it shares one.
 	cancel context.CancelFunc
@@ -126,6 +140,10 @@ type service struct {
 	sums  checkSums
 	ids   []string
 	index uint64
+	// size is that of the last result, last that result where it is not all that the
+	// service's instances are made of.
+	size int
+	last *result
 }
 
 func newCoordinator(ctx context.Context, r *Registry, place int, dc string, m *mapper, merge *merger) *coordinator {
@@ -133,7 +151,7 @@ func newCoordinator(ctx context.Context, r *Registry, place int, dc string, m *m
 		Registry: r, ctx: ctx, place: place, dc: dc, mapper: m, merge: merge,
 		lists: make(chan list), results: make(chan result), checks: make(chan checkSums),
 		reports: make(chan *watcher.Report), store: make(chan watcher.Update),
-		services: map[string]*service{}, limit: max(1, r.conf.MaxWatches/len(r.datacenters)),
+		services: map[target]*service{}, limit: max(1, r.conf.MaxWatches/len(r.datacenters)),
 	}
 	if multiplexed(r.conf) {
 		c.limit = math.MaxInt // HTTP/2 carries them all on a few connections
@@ -231,40 +249,54 @@ func (c *coordinator) reconcile() {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		c.start(name)
+		c.start(target{name: name})
+		if c.meshes(name) {
+			c.start(target{name, true})
+		}
 	}
-	for name, s := range c.services {
-		c.dropIdle(name, s)
+	for t, s := range c.services {
+		if !t.mesh {
+			c.dropIdle(t.name, s)
+		}
 	}
 }
 
-// start watches a service unless it is watched already.
-func (c *coordinator) start(name string) {
-	if c.services[name] != nil {
+// start watches a target unless it is watched already.
+func (c *coordinator) start(t target) {
+	if c.services[t] != nil {
 		return
 	}
 	s := &service{}
-	c.services[name] = s
-	if c.own < c.limit || c.makeRoom(name) {
-		c.watchAlone(name, s)
+	c.services[t] = s
+	if c.own < c.limit || c.makeRoom(t) {
+		c.watchAlone(t, s)
 	} else {
-		c.watchShared(name)
+		c.watchShared(t)
 	}
 	c.send(watcher.Update{Report: &watcher.Report{Watches: 1}})
 }
 
-// watchAlone gives a service a query of its own.
-func (c *coordinator) watchAlone(name string, s *service) {
+// watchAlone gives a target a query of its own.
+func (c *coordinator) watchAlone(t target, s *service) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.cancel = cancel
 	c.own++
-	had, known := len(s.ids), s.index
-	c.running.Go(func() { c.watchService(ctx, name, s, had, known) })
+	had, known := s.size, s.index
+	c.running.Go(func() { c.watchService(ctx, t, s, had, known) })
 }
 
-// takeResult passes a service's answer on.
+// stop ends the watching of a target.
+func (c *coordinator) stop(t target, s *service) {
+	if s.cancel != nil {
+		s.cancel()
+		c.own--
+	}
+	delete(c.services, t)
+}
+
+// takeResult passes a target's answer on.
 func (c *coordinator) takeResult(r result) {
-	s := c.services[r.name]
+	s := c.services[r.target]
 	if s == nil || s != r.of {
 		return // it was dropped meanwhile
 	}
@@ -274,7 +306,7 @@ func (c *coordinator) takeResult(r result) {
 	}
 	if r.err != nil {
 		if r.report.Reason == tooManyConns {
-			c.shareMore(r.name, s)
+			c.shareMore(r.target, s)
 		}
 		u := watcher.Update{Report: &r.report}
 		if !s.known {
@@ -283,17 +315,33 @@ func (c *coordinator) takeResult(r result) {
 		c.send(u)
 		return
 	}
-	s.known, s.sums, s.index = true, r.sums, r.index
+	s.known, s.sums, s.index, s.size = true, r.sums, r.index, r.size
+	if r.mesh {
+		s.last = &r
+		c.sendMeshed(r.name, &r)
+		return
+	}
 	s.announces = slices.ContainsFunc(r.instances, announces)
 	s.ids = make([]string, 0, len(r.instances))
 	for i := range r.instances {
 		s.ids = append(s.ids, r.instances[i].ID)
 	}
+	if c.meshedNow(&r) {
+		s.last = &r
+		c.sendMeshed(r.name, &r)
+	} else {
+		s.last = nil
+		c.sendWhole(&r)
+	}
+	c.dropIdle(r.name, s)
+}
+
+// sendWhole sends an answer that is all there is to know of its service.
+func (c *coordinator) sendWhole(r *result) {
 	c.send(watcher.Update{
 		Service: r.name, Instances: r.instances, Excused: r.excused, Suspect: r.suspect,
 		Since: r.since, Report: &r.report,
 	})
-	c.dropIdle(r.name, s)
 }
 
 // dropIdle ends the watching of a service that nobody names any more and that, by
@@ -302,11 +350,8 @@ func (c *coordinator) dropIdle(name string, s *service) {
 	if c.wants(name) || !s.known || s.announces {
 		return
 	}
-	if s.cancel != nil {
-		s.cancel()
-		c.own--
-	}
-	delete(c.services, name)
+	c.stop(target{name: name}, s)
+	c.endMesh(name)
 	c.send(watcher.Update{
 		Service: name, Excused: s.ids, Since: time.Now(), Report: &watcher.Report{Watches: -1},
 	})

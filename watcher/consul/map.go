@@ -30,7 +30,7 @@ type mapper struct {
 func (m *mapper) instances(entries []*api.ServiceEntry) []watcher.Instance {
 	out := make([]watcher.Instance, 0, len(entries))
 	for _, e := range entries {
-		if routable(e.Service) {
+		if !unroutable(e) {
 			out = append(out, m.instance(e))
 		}
 	}
@@ -38,10 +38,11 @@ func (m *mapper) instances(entries []*api.ServiceEntry) []watcher.Instance {
 	return out
 }
 
-// routable says whether an entry is an instance that requests may go to: proxies,
-// gateways and Consul itself are not.
-func routable(s *api.AgentService) bool {
-	return s.Kind == api.ServiceKindTypical && s.Service != consulName && !watcher.OptedOut(s.Tags, s.Meta)
+// unroutable says whether an entry is no instance that requests may go to: proxies,
+// gateways and Consul itself are none.
+func unroutable(e *api.ServiceEntry) bool {
+	s := e.Service
+	return s.Kind != api.ServiceKindTypical || s.Service == consulName || watcher.OptedOut(s.Tags, s.Meta)
 }
 
 func (m *mapper) instance(e *api.ServiceEntry) watcher.Instance {
@@ -59,6 +60,10 @@ func (m *mapper) instance(e *api.ServiceEntry) watcher.Instance {
 		Datacenter:    e.Node.Datacenter, Zone: zone(e),
 	}
 	in.Tier = m.tier(in.Datacenter, in.Zone)
+	if !m.conf.Connect.Enabled && asksForMesh(in) {
+		in.Mesh = meshOf(e)
+		outOfReach(&in, "it asks for the service mesh, of which usher is no part (connect)")
+	}
 	for i := range in.Announcements {
 		in.Announcements[i].Text = expandDC(in.Announcements[i].Text, e.Node.Datacenter)
 	}
@@ -67,14 +72,17 @@ func (m *mapper) instance(e *api.ServiceEntry) watcher.Instance {
 
 // identity names an instance in the whole of Consul: a service ID is unique on its
 // agent only.
-func identity(e *api.ServiceEntry) string {
+func identity(e *api.ServiceEntry) string { return identityOf(e, e.Service.ID) }
+
+// identityOf names the instance with this service ID on an entry's agent.
+func identityOf(e *api.ServiceEntry, id string) string {
 	parts := make([]string, 0, 5)
 	for _, p := range []string{e.Node.Datacenter, e.Service.Partition, e.Service.Namespace} {
 		if p != "" {
 			parts = append(parts, p)
 		}
 	}
-	return strings.Join(append(parts, e.Node.Node, e.Service.ID), "/")
+	return strings.Join(append(parts, e.Node.Node, id), "/")
 }
 
 // health is the status of an instance and the check it comes from.

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"math"
 	"net"
 	"strconv"
@@ -21,6 +22,13 @@ func (m *mapper) address(e *api.ServiceEntry) (address, problem string) {
 	}
 	port, problem = choosePort(e.Service, port)
 	return net.JoinHostPort(host, strconv.Itoa(port)), problem
+}
+
+// addressOf is host:port of a proxy: what the meta says of ports is its service's.
+func (m *mapper) addressOf(proxy *api.ServiceEntry) string {
+	host, port := m.tagged(proxy)
+	host = cmp.Or(host, proxy.Service.Address, proxy.Node.Address)
+	return net.JoinHostPort(host, strconv.Itoa(cmp.Or(port, proxy.Service.Port)))
 }
 
 // tagged is the address of the configured name, and its port where it has one of its

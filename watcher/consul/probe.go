@@ -113,7 +113,32 @@ func (p *probe) rights(opts *api.QueryOptions) (missing []string, err error) {
 	if rule != "" {
 		missing = append(missing, rule)
 	}
+	rule, err = p.meshRight(opts)
+	if err != nil {
+		return nil, err
+	}
+	if rule != "" {
+		missing = append(missing, rule)
+	}
 	return missing, nil
+}
+
+// meshRight returns the rule that being part of the service mesh lacks, empty for none.
+// The agent makes a certificate to find out.
+func (p *probe) meshRight(opts *api.QueryOptions) (rule string, err error) {
+	if !p.conf.Connect.Enabled {
+		return "", nil
+	}
+	own := *opts
+	own.Datacenter = ""
+	_, _, err = p.client.Agent().ConnectCALeaf(p.conf.Connect.Service, &own)
+	switch {
+	case isDenied(err):
+		return fmt.Sprintf("service %q { policy = \"write\" }", p.conf.Connect.Service), nil
+	case err != nil:
+		return "", fmt.Errorf("service mesh: %w", err)
+	}
+	return "", nil
 }
 
 // keyRight returns the rule that reading the key-value store lacks, empty for none.

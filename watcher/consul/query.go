@@ -241,13 +241,13 @@ func sumText(texts ...string) uint64 {
 	return h.Sum64()
 }
 
-// watchService follows the health of one service until ctx ends. had is the number of
-// instances it is known to have, known the index at which it had them.
-func (c *coordinator) watchService(ctx context.Context, name string, s *service, had int, known uint64) {
+// watchService follows the health of one target until ctx ends. had is the number of
+// entries it is known to have, known the index at which it had them.
+func (c *coordinator) watchService(ctx context.Context, t target, s *service, had int, known uint64) {
 	f := newFollower()
 	f.known, f.well = known, &c.well
 	for {
-		res, apply := c.readService(ctx, f, name, had)
+		res, apply := c.readService(ctx, f, t, had)
 		res.of = s
 		if ctx.Err() != nil {
 			return
@@ -262,7 +262,7 @@ func (c *coordinator) watchService(ctx context.Context, name string, s *service,
 			}
 		}
 		if res.err == nil && apply {
-			had = len(res.instances)
+			had = res.size
 		}
 		if !next(ctx, f, res.err) {
 			return
@@ -270,11 +270,11 @@ func (c *coordinator) watchService(ctx context.Context, name string, s *service,
 	}
 }
 
-// readService reads a service once. Plain reads wait for a place first. That a
-// service has lost all of the instances it had, or most, is believed when the leader
-// says so as well: a streamed answer does not tell that the token has come to see less.
-func (c *coordinator) readService(ctx context.Context, f *follower, name string, had int) (res result, apply bool) {
-	res.name = name
+// readService reads a target once. Plain reads wait for a place first. That it has lost
+// all of the entries it had, or most, is believed when the leader says so as well: a
+// streamed answer does not tell that the token has come to see less.
+func (c *coordinator) readService(ctx context.Context, f *follower, t target, had int) (res result, apply bool) {
+	res.target = t
 	if f.index == 0 {
 		select {
 		case c.reads <- struct{}{}:
@@ -285,9 +285,9 @@ func (c *coordinator) readService(ctx context.Context, f *follower, name string,
 		}
 	}
 	first := f.index == 0 // a single read, or the first of many
-	entries, meta, err := c.queryService(ctx, f, name)
+	entries, meta, err := c.queryService(ctx, f, t)
 	if err == nil && 2*len(entries) < had && meta.LastIndex >= f.index {
-		entries, meta, err = c.confirmService(ctx, name, meta)
+		entries, meta, err = c.confirmService(ctx, t, meta)
 	}
 	res.since = time.Now()
 	if err != nil {
@@ -302,22 +302,25 @@ func (c *coordinator) readService(ctx context.Context, f *follower, name string,
 	}
 	res.index = meta.LastIndex
 	res.suspect = f.doubt(meta.ResultsFilteredByACLs)
-	res.instances = c.mapper.instances(entries)
-	res.excused = excused(entries, res.instances)
+	res.size, res.entries = len(entries), entries
+	if !t.mesh {
+		res.entries = slices.DeleteFunc(slices.Clone(entries), unroutable)
+		res.instances = c.mapper.instances(entries)
+		res.excused = excused(entries, res.instances)
+		res.size = len(res.instances)
+	}
 	if first {
 		res.sums = c.sumEntries(entries)
 	}
 	return res, apply
 }
 
-// queryService asks for a service. A query that waits is streamed, which a stale one
+// queryService asks for a target. A query that waits is streamed, which a stale one
 // would not be.
 func (c *coordinator) queryService(
-	ctx context.Context, f *follower, name string,
+	ctx context.Context, f *follower, t target,
 ) ([]*api.ServiceEntry, *api.QueryMeta, error) {
-	query := func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
-		return c.client.Health().Service(name, "", false, o)
-	}
+	query := func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) { return c.healthOf(t, o) }
 	if f.index == 0 {
 		return ask(ctx, c, f, query)
 	}
@@ -326,15 +329,23 @@ func (c *coordinator) queryService(
 	return query(opts)
 }
 
-// confirmService asks the leader whether a service has lost so much indeed. The index to go
+// healthOf asks for the health of a target.
+func (c *coordinator) healthOf(t target, o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	if t.mesh {
+		return c.client.Health().Connect(t.name, "", false, o)
+	}
+	return c.client.Health().Service(t.name, "", false, o)
+}
+
+// confirmService asks the leader whether a target has lost so much indeed. The index to go
 // on with is that of the first answer: the leader may be ahead.
 func (c *coordinator) confirmService(
-	ctx context.Context, name string, first *api.QueryMeta,
+	ctx context.Context, t target, first *api.QueryMeta,
 ) ([]*api.ServiceEntry, *api.QueryMeta, error) {
 	opts, cancel := c.options(ctx, 0)
 	defer cancel()
 	opts.RequireConsistent = true
-	entries, meta, err := c.client.Health().Service(name, "", false, opts)
+	entries, meta, err := c.healthOf(t, opts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("confirming that instances are gone: %w", err)
 	}

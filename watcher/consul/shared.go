@@ -43,21 +43,21 @@ const tooManyConns = "http_429"
 // that is read: a state is compared with a state, so that none is missed between.
 type checkSums struct{ services, nodes map[string]uint64 }
 
-// watchShared adds a service to those that share a query.
-func (c *coordinator) watchShared(name string) {
+// watchShared adds a target to those that share a query.
+func (c *coordinator) watchShared(t target) {
 	if !c.sharing {
 		c.sharing = true
 		c.log.Info("more services than connections to the agent: the others share a query",
 			"own", c.own, "hint", "use https, or raise max_watches here and limits.http_max_conns_per_client there")
 		c.running.Go(func() { c.watchChecks(c.ctx) })
 	}
-	c.reread(name)
+	c.reread(t)
 }
 
-// reread reads a shared service once, after the read that is under way if there is
+// reread reads a shared target once, after the read that is under way if there is
 // one.
-func (c *coordinator) reread(name string) {
-	s := c.services[name]
+func (c *coordinator) reread(t target) {
+	s := c.services[t]
 	if s == nil || s.cancel != nil {
 		return
 	}
@@ -67,13 +67,13 @@ func (c *coordinator) reread(name string) {
 	}
 	s.reading, s.dirty, s.stale = true, false, false
 	f := newFollower()
-	had, before := len(s.ids), s.index
+	had, before := s.size, s.index
 	f.known = before
 	if s.failed {
 		f.suspect = "the agent had failed just before"
 	}
 	c.running.Go(func() {
-		res, _ := c.readService(c.ctx, f, name, had)
+		res, _ := c.readService(c.ctx, f, t, had)
 		if res.err == nil && res.index < before {
 			res.suspect = "the index went backwards"
 		}
@@ -89,7 +89,7 @@ func (c *coordinator) reread(name string) {
 func (c *coordinator) endRead(r result, s *service) {
 	s.reading, s.failed, s.readAt = false, r.err != nil, time.Now()
 	if s.dirty {
-		c.reread(r.name)
+		c.reread(r.target)
 	}
 }
 
@@ -103,16 +103,20 @@ func (c *coordinator) rereadChanged(before, now *list) {
 	}
 	for name, sum := range before.names {
 		if later, ok := now.names[name]; !ok || later != sum {
-			c.reread(name)
+			c.reread(target{name: name})
 		}
 	}
 	for name := range now.names {
 		if _, ok := before.names[name]; !ok {
-			c.reread(name)
+			c.reread(target{name: name})
 		}
 	}
-	if now.from == byTags && now.all == before.all {
+	switch {
+	case now.from != byTags:
+	case now.all == before.all:
 		c.markStale()
+	default:
+		c.markProxies()
 	}
 }
 
@@ -127,20 +131,33 @@ func (c *coordinator) markStale() {
 	}
 }
 
+// markProxies makes the proxies of the services that share a query due: one that is new, or
+// stands for another service now, has a name that says nothing of which.
+func (c *coordinator) markProxies() {
+	for t, s := range c.services {
+		s.stale = s.stale || t.mesh && s.cancel == nil
+	}
+}
+
 // takeChecks reads the shared services again whose checks are not as they were read.
 func (c *coordinator) takeChecks(sums checkSums) {
-	for name, s := range c.services {
-		if s.cancel == nil && s.known && s.differs(name, sums) {
-			c.reread(name)
+	for t, s := range c.services {
+		if s.cancel == nil && s.known && s.differs(t, sums) {
+			c.reread(t)
 		}
 	}
 }
 
-// differs says whether the checks of a service, or of its nodes, differ from what
-// was read of it.
-func (s *service) differs(name string, now checkSums) bool {
-	if s.sums.services[name] != now.services[name] {
+// differs says whether the checks of a target, or of its nodes, differ from what was read
+// of it. The checks of a mesh are those of the proxies, which have names of their own.
+func (s *service) differs(t target, now checkSums) bool {
+	if !t.mesh && s.sums.services[t.name] != now.services[t.name] {
 		return true
+	}
+	for name, sum := range s.sums.services {
+		if now.services[name] != sum {
+			return true
+		}
 	}
 	for node, sum := range s.sums.nodes {
 		if now.nodes[node] != sum {
@@ -153,7 +170,7 @@ func (s *service) differs(name string, now checkSums) bool {
 // refresh reads the services again that are due.
 func (c *coordinator) refresh(now time.Time) {
 	started, slowly := 0, 0
-	for name, s := range c.services {
+	for t, s := range c.services {
 		if s.cancel != nil || s.reading || !s.due(now) {
 			continue
 		}
@@ -165,7 +182,7 @@ func (c *coordinator) refresh(now time.Time) {
 		if started++; started > refreshAtOnce {
 			return
 		}
-		c.reread(name)
+		c.reread(t)
 	}
 }
 
@@ -176,7 +193,7 @@ func (s *service) due(now time.Time) bool {
 }
 
 // shareMore halves the own queries when the agent refuses connections.
-func (c *coordinator) shareMore(name string, s *service) {
+func (c *coordinator) shareMore(t target, s *service) {
 	if s.cancel == nil {
 		return
 	}
@@ -189,7 +206,7 @@ func (c *coordinator) shareMore(name string, s *service) {
 		if c.own <= c.limit {
 			break
 		}
-		if o.cancel != nil && (other == name || o.answered) {
+		if o.cancel != nil && (other == t || o.answered) {
 			c.demote(other, o)
 		}
 	}

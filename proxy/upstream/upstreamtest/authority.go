@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -54,7 +55,7 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue returns a certificate, good for an hour, for names and IP addresses, and its
+// Issue returns a certificate, good for an hour, for names, IP addresses and URIs, and its
 // PEM forms.
 func (a *Authority) Issue(names ...string) (pair tls.Certificate, cert, key string) {
 	a.tb.Helper()
@@ -74,6 +75,8 @@ func (a *Authority) IssueUntil(end time.Time, names ...string) (pair tls.Certifi
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if uri, err := url.Parse(name); err == nil && uri.Scheme != "" {
+			template.URIs = append(template.URIs, uri)
 		} else {
 			template.DNSNames = append(template.DNSNames, name)
 		}
