@@ -14,6 +14,7 @@ import (
 
 	"usher/proxy/core"
 	"usher/proxy/upstream"
+	"usher/proxy/wire"
 )
 
 const (
@@ -114,11 +115,29 @@ func (c *conn) newTunnel(up *upstream.Conn) *tunnel {
 		conn: c, up: up, core: c.server.tunnels.Open(&c.X),
 		client: side{reader: c.nc, writer: c.nc, tcp: c.nc, raw: c.raw, gone: core.ClientGone},
 	}
+	if c.secure != nil {
+		t.client = secureSide(c.secure)
+	}
 	t.endpoint = endpointSide(up)
 	t.sends = flow{tunnel: t, src: &t.client, dst: &t.endpoint, early: bytes.Clone(behind)}
 	t.gets = flow{tunnel: t, src: &t.endpoint, dst: &t.client}
 	t.alive()
 	return t
+}
+
+// secureSide is the side of a client over TLS: what is written leaves at once.
+func secureSide(s *wire.Secure) side {
+	return side{reader: s, writer: eagerly{s}, gone: core.ClientGone}
+}
+
+// eagerly writes to a client over TLS at once.
+type eagerly struct{ *wire.Secure }
+
+func (e eagerly) Write(p []byte) (int, error) {
+	if err := e.Send(p, false); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // endpointSide is the side of the connection to the endpoint. Its buffer is left to the
