@@ -15,7 +15,7 @@ func TestFloods(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "b", nil)
 	c := newCredentials(t)
-	e := startEdge(t, c, "services:\n"+serviceAt("s", "/", "", b.address()), "")
+	e := startGateway(t, c, "services:\n"+serviceAt("s", "/", "", b.address()), "")
 	others := clientOf(t, e.secure, c.Pool(), true)
 	for _, kind := range flood.Kinds() {
 		t.Run(kind.Name, func(t *testing.T) {

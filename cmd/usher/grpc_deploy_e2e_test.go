@@ -262,7 +262,7 @@ func TestGRPCRollingReplacement(t *testing.T) {
 	for i := range 3 {
 		servers = append(servers, startCounter(t, fmt.Sprintf("old-%d", i)))
 	}
-	e := startEdge(t, newCredentials(t), list(), "")
+	e := startGateway(t, newCredentials(t), list(), "")
 	l := startGRPCLoad(t, e.plain(), 2*lowRate, 12)
 	pause(time.Second)
 	for i, old := range servers {

@@ -103,7 +103,7 @@ func TestInterop(t *testing.T) {
 		{"grpcs", "grpcs", c},
 	} {
 		t.Run(way.name, func(t *testing.T) {
-			e := startEdge(t, c, "services:\n"+serviceAt("interop", "/", way.proto, interopServer(t, way.tls)),
+			e := startGateway(t, c, "services:\n"+serviceAt("interop", "/", way.proto, interopServer(t, way.tls)),
 				fmt.Sprintf("services: {interop: {upstream: {tls: {ca_file: %q, server_name: grpc.test}}}}\n", c.ca))
 			t.Run("plaintext", func(t *testing.T) { interop(t, e.plain(), nil) })
 			t.Run("TLS", func(t *testing.T) { interop(t, e.secure, c) })

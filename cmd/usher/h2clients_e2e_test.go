@@ -131,7 +131,7 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	c := newCredentials(t)
 	b := newBackend(t, "site", site)
-	e := startEdge(t, c, "services:\n"+serviceAt("site", "/", "", b.address()), "")
+	e := startGateway(t, c, "services:\n"+serviceAt("site", "/", "", b.address()), "")
 	ofTheField(t, e.secure, c)
 }
 
@@ -142,7 +142,7 @@ func TestH2spec(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, "an answer that is longer than a window of a few bytes")
 	})
-	e := startEdge(t, newCredentials(t), "services:\n"+serviceAt("origin", "/", "", b.address()), "")
+	e := startGateway(t, newCredentials(t), "services:\n"+serviceAt("origin", "/", "", b.address()), "")
 	t.Run("TLS", func(t *testing.T) { h2spec(t, e.secure, "--tls", "--insecure") })
 	t.Run("plaintext", func(t *testing.T) { h2spec(t, e.plain()) })
 }

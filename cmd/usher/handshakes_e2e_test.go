@@ -52,7 +52,7 @@ func TestCertificateSwap(t *testing.T) {
 	const rate, swaps = 500, 5
 	c := newCredentials(t)
 	b := newBackend(t, "b", nil)
-	e := startEdge(t, c, "services:\n"+serviceAt("s", "/", "", b.address()), "")
+	e := startGateway(t, c, "services:\n"+serviceAt("s", "/", "", b.address()), "")
 	kept := startTrafficBy(t, clientOf(t, e.secure, c.Pool(), true), "https://s.test/", lowRate, 0)
 	h := startHandshakes(t, e.secure, c, rate)
 	met := func() int {

@@ -38,13 +38,13 @@ func TestWebSocket(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) {
 		e := startEcho(t, nil)
 		c := newCredentials(t)
-		u := startEdge(t, c, echoes(e, 0), "")
+		u := startGateway(t, c, echoes(e, 0), "")
 		underSwaps(t, e, u.usher, func() string { return u.secure }, c)
 	})
 	t.Run("TLS on both sides", func(t *testing.T) {
 		c := newCredentials(t)
 		e := startEcho(t, c)
-		u := startEdge(t, c, echoes(e, 0),
+		u := startGateway(t, c, echoes(e, 0),
 			fmt.Sprintf("services: {echo: {upstream: {protocol: https, tls: {ca_file: %q}}}}\n", c.ca))
 		underSwaps(t, e, u.usher, func() string { return u.secure }, c)
 	})
@@ -106,7 +106,7 @@ func TestWebSocketDrain(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) {
 		e := startEcho(t, nil)
 		c := newCredentials(t)
-		u := startEdge(t, c, echoes(e, 0), "defaults: {drain_timeout: 3s}\n")
+		u := startGateway(t, c, echoes(e, 0), "defaults: {drain_timeout: 3s}\n")
 		overDrain(t, e, u.usher, socketsAt(u.secure, c))
 	})
 }

@@ -82,19 +82,19 @@ func replaceFile(path, content string) error {
 	return os.Rename(path+".next", path)
 }
 
-// edge is a usher with two listeners: web takes HTTP/1.1 and, by prior knowledge, HTTP/2,
+// gateway is a usher with two listeners: web takes HTTP/1.1 and, by prior knowledge, HTTP/2,
 // secure the same over TLS. Its services are in a file.
-type edge struct {
+type gateway struct {
 	*usher
 	*credentials
 	secure string // its address
 }
 
-// startEdge starts a usher with these credentials and services, in YAML, and more in its
+// startGateway starts a usher with these credentials and services, in YAML, and more in its
 // configuration, and waits until it serves.
-func startEdge(t *testing.T, c *credentials, services, more string) *edge {
+func startGateway(t *testing.T, c *credentials, services, more string) *gateway {
 	t.Helper()
-	e := &edge{credentials: c}
+	e := &gateway{credentials: c}
 	conf := fmt.Sprintf(`
 listeners:
   - {name: web, address: "127.0.0.1:0", h2c: true}
@@ -121,7 +121,7 @@ func (u *usher) list(services string) {
 }
 
 // plain is the address of the listener web.
-func (e *edge) plain() string { return strings.TrimPrefix(e.web, "http://") }
+func (e *gateway) plain() string { return strings.TrimPrefix(e.web, "http://") }
 
 // serviceAt is the YAML of a file registry's service; proto, if there is one, is how its
 // instances are spoken to.
