@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -286,11 +287,13 @@ func TestGRPCRollingReplacement(t *testing.T) {
 func (u *usher) waitInstance(name, address string) {
 	u.t.Helper()
 	eventually(u.t, patience, name+" has "+address, func() bool {
-		var s service
-		u.api("GET", "services/"+name, &s)
-		for _, i := range s.Instances {
-			if i.Address == address {
-				return true
+		var all []service
+		u.api(http.MethodGet, "services/"+name, &all)
+		for _, s := range all {
+			for _, i := range s.Instances {
+				if i.Address == address {
+					return true
+				}
 			}
 		}
 		return false
