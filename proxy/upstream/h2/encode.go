@@ -15,8 +15,8 @@ type request struct {
 	// length is that of the body, -1 when it comes in chunks; body is what came along.
 	length int64
 	body   []byte
-	// isHead says that the response has no body.
-	isHead bool
+	// isHead says that the response has no body, grpc that the request is a call of gRPC.
+	isHead, grpc bool
 }
 
 // resize tells the endpoint that the table of fields has no room (RFC 7541 §6.3). It may
@@ -33,7 +33,7 @@ func (r *request) parse(text []byte, secure bool) error {
 	if !ok || !found {
 		return fmt.Errorf("%w: no request line", ErrRequest)
 	}
-	r.length, r.body, r.isHead = 0, nil, string(method) == "HEAD"
+	r.length, r.body, r.isHead, r.grpc = 0, nil, string(method) == "HEAD", false
 	r.block = appendMethod(append(r.block[:0], resize), method)
 	r.block = appendScheme(r.block, secure)
 	r.block = appendPath(r.block, target)
@@ -45,7 +45,6 @@ func (r *request) parse(text []byte, secure bool) error {
 
 // fields reads the lines behind the request line.
 func (r *request) fields(rest []byte) error {
-	grpc := false
 	for {
 		line, behind, ok := cutLine(rest)
 		if !ok {
@@ -54,7 +53,7 @@ func (r *request) fields(rest []byte) error {
 		rest = behind
 		if len(line) == 0 {
 			r.body = rest
-			if grpc {
+			if r.grpc {
 				r.block = appendField(r.block, []byte("te"), []byte("trailers"))
 			}
 			return nil
@@ -69,7 +68,7 @@ func (r *request) fields(rest []byte) error {
 		}
 		if kept {
 			r.block = appendField(r.block, name, value)
-			grpc = grpc || isGRPC(name, value)
+			r.grpc = r.grpc || isGRPC(name, value)
 		}
 	}
 }

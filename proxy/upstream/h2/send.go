@@ -34,10 +34,15 @@ func (st *Stream) Open(text []byte, whole bool) error {
 		block = block[1:]
 	}
 	s.resize = false
-	s.out = appendHeaders(s.out, st.id, block, s.peer.maxFrame, r.length == 0)
+	// A server of gRPC hears the end of a call on DATA alone.
+	empty := r.length == 0
+	s.out = appendHeaders(s.out, st.id, block, s.peer.maxFrame, empty && !r.grpc)
+	if empty && r.grpc {
+		s.out = appendData(s.out, st.id, nil, true)
+	}
 	s.wake()
 	switch {
-	case r.length == 0:
+	case empty:
 		st.endLocal()
 	case len(r.body) > 0:
 		st.unsent = append(st.unsent[:0], st.push(r.body)...)

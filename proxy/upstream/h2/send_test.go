@@ -90,6 +90,22 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// A call of gRPC without a message ends with DATA, on which alone its servers hear the end.
+func TestEmptyCall(t *testing.T) {
+	t.Parallel()
+	p := newRemote(t)
+	st := p.stream()
+	p.must(st.Open([]byte("POST /s/M HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\r\n"), true))
+	if h := want[*http2.MetaHeadersFrame](p); h.StreamEnded() {
+		t.Error("HEADERS end the call")
+	}
+	if d := want[*http2.DataFrame](p); len(d.Data()) > 0 || !d.StreamEnded() {
+		t.Errorf("got %v", d)
+	}
+	st.Close()
+	p.wantReset(1, http2.ErrCodeCancel)
+}
+
 // What is no request is not sent.
 func TestBadRequest(t *testing.T) {
 	t.Parallel()
