@@ -105,7 +105,6 @@ listeners:
 admin: {address: "127.0.0.1:0"}
 registries: [{type: file, path: services.yaml, start_timeout: 5s}]
 `, e.cert, e.key) + more
-	notYet(t, conf)
 	e.usher = launch(t, conf)
 	writeFile(t, e.dir+"/services.yaml", services)
 	e.waitLog(`"msg":"services"`)
@@ -156,15 +155,5 @@ func clientOf(t testing.TB, address string, pool *x509.CertPool, http2 bool) *ht
 func dialAlways(address string) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 20 * time.Second}).DialContext(ctx, network, address)
-	}
-}
-
-// notYet skips a test of what this usher does not speak yet.
-func notYet(t *testing.T, conf string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "usher.yaml")
-	writeFile(t, file, conf)
-	if _, out, errs := command(t, "check", "--config", file); strings.Contains(out+errs, "not supported yet") {
-		t.Skip("usher does not speak it yet")
 	}
 }
