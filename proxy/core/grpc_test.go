@@ -24,7 +24,7 @@ func TestReasonsOfGRPC(t *testing.T) {
 		"method_not_allowed": "unimplemented", "expectation_failed": "internal", "head_too_large": "resource_exhausted",
 		"body_too_large": "resource_exhausted", "coding_not_served": "unimplemented",
 		"version_not_served": "unimplemented", "request_timeout": "deadline_exceeded", "client_gone": "cancelled",
-		"internal_error": "internal",
+		"internal_error": "internal", "mesh_denied": "permission_denied",
 	}
 	words := core.Reasons()
 	for i, word := range words {
