@@ -51,7 +51,7 @@ type entry struct {
 
 // protocols are what TLS clients may choose from, the best first. The last is that of ACME
 // (RFC 8737), whose connections carry nothing.
-var protocols = []string{"h2", "http/1.1", "acme-tls/1"} //nolint:gochecknoglobals // a constant
+var protocols = []string{"h2", "http/1.1", "acme-tls/1"}
 
 // newEntry returns the entry of a listener.
 func (p *Proxy) newEntry(l *core.Listener) *entry {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -86,7 +85,8 @@ func TestStreamSlowBody(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int64{100, 100_000, -1} {
 		u, c := startStreams(t, proxytest.Options{
-			Policy: config.Policy{IdleTimeout: 200 * time.Millisecond}, Services: proxytest.Origins(proxytest.Echo(t).Addr),
+			Policy:   config.Policy{IdleTimeout: 200 * time.Millisecond},
+			Services: proxytest.Origins(proxytest.Echo(t).Addr),
 		})
 		r, w := io.Pipe()
 		req := requestTo(t.Context(), u, "POST", "/", r)
@@ -182,7 +182,7 @@ func TestStreamTruncated(t *testing.T) {
 		}
 		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err == nil || !strings.HasPrefix("five5", string(b)) {
+		if err == nil || len(b) > 5 {
 			t.Errorf("%s: got %q, %v", name, b, err)
 		}
 		u.Quiet()
