@@ -72,25 +72,15 @@ func serveGRPC(ctx context.Context, args []string) error {
 	}
 	failed := make(chan error, 1)
 	for addr := range strings.SplitSeq(args[0], ",") {
-		ln, err := net.Listen("tcp", addr)
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
 		defer ln.Close()
 		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-					return
-				}
-				go func() {
-					defer c.Close()
-					_ = newReplier(c).serve() // the client has left
-				}()
+			select {
+			case failed <- acceptCalls(ln):
+			case <-ctx.Done():
 			}
 		}()
 	}
@@ -99,6 +89,20 @@ func serveGRPC(ctx context.Context, args []string) error {
 		return fmt.Errorf("accept: %w", err)
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// acceptCalls serves connections, each in a goroutine that ends with it, until it fails.
+func acceptCalls(ln net.Listener) error {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			_ = newReplier(c).serve() // the client has left
+		}()
 	}
 }
 
