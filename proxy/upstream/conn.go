@@ -237,6 +237,16 @@ func (c *Conn) Expire() {
 	_ = c.tcp.SetDeadline(time.Unix(1, 0))
 }
 
+// Unbuffer gives the buffer up for good: the owner reads from the Conn itself. Nothing is
+// in it.
+func (c *Conn) Unbuffer() {
+	if c.Reader != nil {
+		c.Reader.Reset(nil)
+		readers.Put(c.Reader)
+		c.Reader = nil
+	}
+}
+
 // Alive says whether an idle connection is as it was left: open, and nothing
 // received. Bytes that nobody asked for belong to no request.
 func (c *Conn) Alive() bool {
@@ -264,11 +274,7 @@ func (c *Conn) begin() {
 // end takes the buffer away.
 func (c *Conn) end() {
 	c.Waiter = nil
-	if c.Reader != nil {
-		c.Reader.Reset(nil)
-		readers.Put(c.Reader)
-		c.Reader = nil
-	}
+	c.Unbuffer()
 }
 
 // Close closes the connection for good. It does not wait.
