@@ -56,7 +56,7 @@ type Discovery struct {
 // are refused. Where several claims cover a rule the most specific one decides.
 type Claim struct {
 	// Host is a host name, or *. and a suffix for all hosts below it, or * for every
-	// host. Empty: the rules without a host.
+	// host, or :3306 for the connections to that port. Empty: the rules without a host.
 	Host string `yaml:"host"`
 	// Path narrows the claim to this path and those below it; / without a host is that
 	// very path. Default: /.

@@ -41,6 +41,9 @@ type Endpoint struct {
 	// HTTP2 says that it is spoken to by HTTP/2: over TLS, or by prior knowledge. Otherwise
 	// by HTTP/1.1.
 	HTTP2 bool
+	// ProxyProtocol is how it is told its clients: config.ProxyV1, config.ProxyV2, or not
+	// at all, empty.
+	ProxyProtocol string
 	// MaxConnections bounds the connections to it, 0 for no bound; MaxPending the requests
 	// that may wait for one when all are in use.
 	MaxConnections, MaxPending int

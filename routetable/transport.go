@@ -20,6 +20,8 @@ type TLS struct {
 	// Mesh is who must answer where a service mesh is used; its certificates count then,
 	// and nothing else here does.
 	Mesh Mesh
+	// Bare says that no protocol within TLS is offered: nobody knows which it is.
+	Bare bool
 }
 
 // Mesh names a service as its mesh does. Two that are equal are the same.
@@ -58,7 +60,10 @@ func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
 // spokenTo sets how the endpoint is connected to and judged: by the settings of its
 // service, which it keeps, and by the rule that announced it, nil for none. The settings
 // go before the rule.
-func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
+//
+// What a route by name passes on is TLS already; of one by port only what a rule by port
+// says counts.
+func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
 	e.Health = &settings.Health
 	if e.spokenToByMesh(settings) {
@@ -67,9 +72,19 @@ func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 	if r == nil {
 		r = &rule{}
 	}
-	proto := cmp.Or(settings.Upstream.Protocol, r.proto)
-	e.HTTP2 = proto == "h2" || proto == "h2c" || proto == "grpc" || proto == "grpcs"
-	if proto != "https" && proto != "h2" && proto != "grpcs" {
+	proto := r.proto
+	if kind != r.kind() && (kind != Requests || proto == protoTCP) {
+		proto = ""
+	}
+	proto = cmp.Or(settings.Upstream.Protocol, proto)
+	e.HTTP2 = kind == Requests && byHTTP2(proto)
+	if e.ProxyProtocol = settings.Upstream.ProxyProtocol; e.ProxyProtocol == "" && r.proxyProtocol {
+		e.ProxyProtocol = config.ProxyV1
+	}
+	if e.HTTP2 {
+		e.ProxyProtocol = "" // one connection serves many clients
+	}
+	if kind == Names || proto != protoHTTPS && proto != "h2" && proto != "grpcs" {
 		return
 	}
 	t := settings.Upstream.TLS
@@ -78,7 +93,13 @@ func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 		// Whoever names the authorities wants them asked, whatever an instance says.
 		SkipVerify: t.InsecureSkipVerify || r.skipVerify && t.PEM.CA == "",
 		PEM:        t.PEM,
+		Bare:       kind == Connections,
 	}
+}
+
+// byHTTP2 says whether a protocol is one of HTTP/2.
+func byHTTP2(proto string) bool {
+	return proto == "h2" || proto == "h2c" || proto == "grpc" || proto == "grpcs"
 }
 
 // hostName is the name that a rule gives to its instance; empty: none.
