@@ -37,6 +37,8 @@ type Conn struct {
 	Waiter Waiter
 
 	pool *Pool
+	// told says that it began with the name of a client.
+	told bool
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
 	// secure is TLS over tcp; nil: plain.
@@ -327,7 +329,7 @@ func (c *Conn) Abort() {
 // response to its end and armed nothing.
 func (c *Conn) Release() {
 	c.Watch.Arm(0) // before the question whether it has fired: after that it cannot
-	if c.Reader.Buffered() > 0 || c.Watch.Fired() {
+	if c.told || c.Reader.Buffered() > 0 || c.Watch.Fired() {
 		c.Close()
 		return
 	}
