@@ -69,7 +69,7 @@ func TestTunnelOver(t *testing.T) {
 	var inTable routetable.State
 	ts := &Tunnels{core: c, present: map[*routetable.State]struct{}{&inTable: {}}, table: c.Table()}
 	gone := func(drain time.Duration) *Tunnel {
-		return &Tunnel{owner: ts, state: new(routetable.State), drain: drain}
+		return &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: new(routetable.State)}, drain: drain}
 	}
 	for _, tc := range []struct {
 		name   string
@@ -85,7 +85,7 @@ func TestTunnelOver(t *testing.T) {
 			[]int64{1, second, 2*second + 1, 3 * second},
 			"nnny",
 		},
-		{"present", &Tunnel{owner: ts, state: &inTable, drain: 1}, []int64{1, 1}, []int64{1, 1e6 * second}, "nn"},
+		{"present", &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &inTable}, drain: 1}, []int64{1, 1}, []int64{1, 1e6 * second}, "nn"},
 		{
 			"left, though in use", gone(2 * time.Second),
 			[]int64{10 * second, 11 * second, 12 * second},
@@ -118,7 +118,7 @@ func TestTunnelEndpointReturns(t *testing.T) {
 	c.table.Store(first)
 	var s routetable.State
 	ts := &Tunnels{core: c, present: map[*routetable.State]struct{}{&s: {}}, table: first, at: second}
-	tunnel := &Tunnel{owner: ts, state: &s, drain: 2 * time.Second}
+	tunnel := &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &s}, drain: 2 * time.Second}
 	c.table.Store(then) // in which the endpoint is not
 	if tunnel.Over(0, 2*second-1) || tunnel.left != 0 {
 		t.Error("the table is listed too often")

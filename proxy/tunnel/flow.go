@@ -36,6 +36,8 @@ type flow struct {
 	early []byte
 	// inspect is Options.Inspect until it wants no more; nil then.
 	inspect func([]byte) (more, ok bool)
+	// begun is called before the first bytes; nil after that.
+	begun func()
 	// moved counts the bytes written.
 	moved uint64
 	// failed is the side that err came from; nil: none.
@@ -128,6 +130,10 @@ func (f *flow) fail(s *Side, err error) { f.failed, f.err = s, err }
 func (f *flow) write(b []byte) bool {
 	if f.inspect != nil && !f.let(b) {
 		return false
+	}
+	if f.begun != nil {
+		f.begun()
+		f.begun = nil
 	}
 	n, err := f.dst.Writer.Write(b)
 	f.moved += uint64(n)

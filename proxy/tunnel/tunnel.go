@@ -26,6 +26,8 @@ type Options struct {
 	// Inspect is asked for each piece of what the client sends first, until it wants no
 	// more; false ends the tunnel before that piece is passed on. Nil: nobody asks.
 	Inspect func(piece []byte) (more, ok bool)
+	// Answered is called, once, when the endpoint has sent something. Nil: nobody is told.
+	Answered func()
 	// Resets says that a side that breaks off, or is cut while it carries something, is an
 	// abrupt end for the other side too: in a protocol that knows no other end than that
 	// of the connection, an orderly one would make a whole of a part.
@@ -69,7 +71,7 @@ type Result struct {
 func New(o Options) *Tunnel {
 	t := &Tunnel{o: o}
 	t.sends = flow{tunnel: t, src: &t.o.Client, dst: &t.o.Endpoint, early: o.Early, inspect: o.Inspect}
-	t.gets = flow{tunnel: t, src: &t.o.Endpoint, dst: &t.o.Client}
+	t.gets = flow{tunnel: t, src: &t.o.Endpoint, dst: &t.o.Client, begun: o.Answered}
 	t.o.Early = nil
 	t.alive()
 	return t

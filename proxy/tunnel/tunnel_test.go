@@ -50,4 +50,3 @@ func TestEndSoon(t *testing.T) {
 		t.Errorf("it ends by %d, begun between %d and %d", by, before, tn.now())
 	}
 }
-
