@@ -3,6 +3,7 @@ package routetable
 import (
 	"cmp"
 	"net"
+	"strings"
 
 	"usher/config"
 	"usher/watcher"
@@ -61,8 +62,8 @@ func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
 // service, which it keeps, and by the rule that announced it, nil for none. The settings
 // go before the rule.
 //
-// What a route by name passes on is TLS already; of one by port only what a rule by port
-// says counts.
+// What a route by name passes on is TLS already, whoever's certificate that is: only
+// probes begin it. For one by port only what a rule by port says counts.
 func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
 	e.Health = &settings.Health
@@ -84,16 +85,26 @@ func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	if e.HTTP2 {
 		e.ProxyProtocol = "" // one connection serves many clients
 	}
-	if kind == Names || proto != protoHTTPS && proto != "h2" && proto != "grpcs" {
-		return
-	}
-	t := settings.Upstream.TLS
-	e.TLS = &TLS{
-		ServerName: cmp.Or(t.ServerName, r.serverName, r.hostName(), hostOf(e.Address)),
+	t := &settings.Upstream.TLS
+	switch {
+	case kind == Names:
+		e.CheckTLS = e.secured(t, bareHost(r.host), t.PEM.CA == "")
+	case proto == protoHTTPS, proto == "h2", proto == "grpcs":
 		// Whoever names the authorities wants them asked, whatever an instance says.
-		SkipVerify: t.InsecureSkipVerify || r.skipVerify && t.PEM.CA == "",
-		PEM:        t.PEM,
-		Bare:       kind == Connections,
+		e.TLS = e.secured(t, cmp.Or(r.serverName, r.hostName()), r.skipVerify && t.PEM.CA == "")
+		e.TLS.Bare = kind == Connections
+	}
+}
+
+// secured is how TLS is spoken to the endpoint. The settings go before the name that a rule
+// gives it, which goes before its address.
+func (e *Endpoint) secured(t *config.UpstreamTLS, name string, anyCertificate bool) *TLS {
+	if strings.ContainsAny(name, "*?") {
+		name = ""
+	}
+	return &TLS{
+		ServerName: cmp.Or(t.ServerName, name, hostOf(e.Address)),
+		SkipVerify: t.InsecureSkipVerify || anyCertificate, PEM: t.PEM,
 	}
 }
 
