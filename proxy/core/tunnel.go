@@ -138,18 +138,18 @@ func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) 
 // Over says whether a tunnel that carried its last byte at the given time has lived long
 // enough: it was idle for too long, or its endpoint left the table too long ago. One
 // goroutine calls it for all tunnels of a listener, every now and then.
-func (t *Tunnel) Over(last, now int64) bool {
+func (t *Tunnel) Over(last, now int64) (over, idle bool) {
 	switch {
 	case t.idle > 0 && now-last >= int64(t.idle):
-		return true
+		return true, true
 	case t.drain <= 0:
-		return false
+		return false, false
 	case t.owner.has(t.endpoint.State, now):
 		t.left = 0
 	case t.left == 0:
 		t.left = now
 	}
-	return t.left > 0 && now-t.left >= int64(t.drain)
+	return t.left > 0 && now-t.left >= int64(t.drain), false
 }
 
 // presentEvery is how often the endpoints of a new table are listed at most.

@@ -33,8 +33,8 @@ type Options struct {
 	// of the connection, an orderly one would make a whole of a part.
 	Resets bool
 	// Over says whether a tunnel that carried its last byte at the given time has lived
-	// long enough.
-	Over func(last, now int64) bool
+	// long enough, and whether that is because it was idle.
+	Over func(last, now int64) (over, idle bool)
 	// Closing says that a shutdown has begun.
 	Closing *atomic.Bool
 	Sweeper *wire.Sweeper
@@ -99,25 +99,32 @@ func (t *Tunnel) Look(now int64) {
 	switch over := t.over.Load(); {
 	case over > 0 && now >= over:
 		t.wake()
-	case over == 0 && t.due(now):
-		t.Finish()
+	case over == 0:
+		if due, idle := t.due(now); due {
+			t.finish(idle)
+		}
 	}
 }
 
-// due says whether the end of the tunnel is to begin.
-func (t *Tunnel) due(now int64) bool {
+// due says whether the end of the tunnel is to begin, and whether because it is idle.
+func (t *Tunnel) due(now int64) (due, idle bool) {
 	last := t.last.Load()
-	return t.o.Over(last, now) || (t.o.Closing.Load() && now-last >= int64(drainQuiet))
+	due, idle = t.o.Over(last, now)
+	if quiet := now-last >= int64(drainQuiet); quiet && (due || t.o.Closing.Load()) {
+		return true, true
+	}
+	return due, idle
 }
 
 // Finish begins the end of the tunnel: each side is told that no more comes, and has the
 // Grace to end its own. It returns false when that has begun already. It does not wait.
-func (t *Tunnel) Finish() bool {
-	busy := t.o.Resets && t.now()-t.last.Load() < int64(drainQuiet)
+func (t *Tunnel) Finish() bool { return t.finish(t.now()-t.last.Load() >= int64(drainQuiet)) }
+
+func (t *Tunnel) finish(idle bool) bool {
 	if !t.endSoon() {
 		return false
 	}
-	if busy {
+	if t.o.Resets && !idle {
 		t.aborted.Store(true)
 	}
 	t.wake()

@@ -11,7 +11,7 @@ import (
 // idleTunnel is a tunnel without connections that carried its last byte at the time 1.
 func idleTunnel(closing bool) *Tunnel {
 	t := New(Options{
-		Closing: new(atomic.Bool), Sweeper: wire.NewSweeper(), Over: func(_, _ int64) bool { return false },
+		Closing: new(atomic.Bool), Sweeper: wire.NewSweeper(), Over: func(_, _ int64) (bool, bool) { return false, false },
 	})
 	t.o.Closing.Store(closing)
 	t.last.Store(1)
@@ -32,7 +32,7 @@ func TestDue(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tn := idleTunnel(tc.closing)
-			if due := tn.due(1 + int64(tc.quiet)); due != tc.due {
+			if due, idle := tn.due(1 + int64(tc.quiet)); due != tc.due || idle != tc.due {
 				t.Errorf("got %t, want %t", due, tc.due)
 			}
 		})
