@@ -109,10 +109,14 @@ func TestPassthroughHello(t *testing.T) {
 	l.HeaderTimeout = 500 * time.Millisecond
 	u := proxytest.Start(t, proxytest.Options{
 		Listeners: []config.Listener{l},
-		Services:  []proxytest.Service{{Name: "one", Routes: []string{"a.example.com proto=tcp"}, Addresses: []string{origin.Addr}}},
+		Services: []proxytest.Service{
+			{Name: "one", Routes: []string{"a.example.com proto=tcp"}, Addresses: []string{origin.Addr}},
+		},
 	})
 	slow := &pieces{TCPConn: u.Dial().TCPConn}
-	secure := tls.Client(slow, &tls.Config{ServerName: "a.example.com", RootCAs: a.Pool(), MinVersion: tls.VersionTLS12})
+	secure := tls.Client(slow, &tls.Config{
+		ServerName: "a.example.com", RootCAs: a.Pool(), MinVersion: tls.VersionTLS12,
+	})
 	_, _ = io.WriteString(secure, "hello\n")
 	if got, err := bufio.NewReader(secure).ReadString('\n'); got != "one: hello\n" {
 		t.Errorf("got %q, %v", got, err)

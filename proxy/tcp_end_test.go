@@ -42,7 +42,9 @@ func TestTCPIdle(t *testing.T) {
 			})
 			c := u.Dial()
 			_, _ = io.Copy(io.Discard, c.R)
-			waitAndGet(t, ended)
+			if err := waitAndGet(t, ended); err != nil {
+				t.Errorf("the endpoint sees %v, want an end in order", err)
+			}
 			gone(t, u)
 			if n := u.Counter("usher_request_errors_total", nil); n != 0 {
 				t.Errorf("%v errors are counted", n)

@@ -273,7 +273,9 @@ func TestTCPNowhere(t *testing.T) {
 		services []proxytest.Service
 	}{
 		{"no_route", nil},
-		{"no_route", []proxytest.Service{{Name: "a", Routes: []string{":3307", "/"}, Addresses: []string{"127.0.0.1:1"}}}},
+		{"no_route", []proxytest.Service{
+			{Name: "a", Routes: []string{":3307", "/"}, Addresses: []string{"127.0.0.1:1"}},
+		}},
 		{"no_healthy_endpoint", []proxytest.Service{
 			{Name: "a", Routes: []string{":3306"}, Addresses: []string{"127.0.0.1:1"}, Status: watcher.Critical},
 		}},

@@ -310,8 +310,8 @@ func (b *builder) rebuildConfigured() {
 	}
 }
 
-// buildWhole builds the cluster of all instances of a service, by its wholeName. A service that no registry knows has an empty one: its
-// route answers 503.
+// buildWhole builds the cluster of all instances of a service, by its wholeName. A service
+// that no registry knows has an empty one: its route answers 503.
 func (b *builder) buildWhole(name string) {
 	kind, service := kindOfWhole(name)
 	bare, _, _ := strings.Cut(service, "@")

@@ -4,7 +4,7 @@ import "bytes"
 
 // A stream is matched as the request for the root of a host would be: by the name its
 // client asks for, or, in a table of its own, by the port of its listener.
-var root = []byte("/") //nolint:gochecknoglobals // a constant
+var root = []byte("/")
 
 // MatchPort returns the route of a connection to a listener, nil when there is none. port
 // is the listener's, in decimal. A route of the configuration that names the listener goes

@@ -100,10 +100,15 @@ func TestKindChanges(t *testing.T) {
 // service's settings.
 func TestStreamEndpoints(t *testing.T) {
 	rules := rulesOf(
-		stream("http", "", nil, "h.com"), stream("tcp", "tcp", []string{"db"}), stream("sni", "tls-passthrough", nil, "n.com"))
+		stream("http", "", nil, "h.com"), stream("tcp", "tcp", []string{"db"}),
+		stream("sni", "tls-passthrough", nil, "n.com"))
 	rules.Services = map[string]config.Service{
-		"s": {Policy: config.Policy{Balance: "first", MaxConnections: 7, Upstream: config.Upstream{ProxyProtocol: "v2"}}},
+		"s": {Policy: config.Policy{Balance: "first", MaxConnections: 7}},
 	}
+	rules.Defaults.Upstream.ProxyProtocol = "v1"
+	own := rules.Services["s"]
+	own.Upstream.ProxyProtocol = "v2"
+	rules.Services["s"] = own
 	of := func(table *Table, r *Route) *Endpoint {
 		c := r.Arms[0].Cluster
 		if c.SettingsName() != "s" || c.Policy.MaxConnections != 7 {

@@ -85,7 +85,12 @@ func TestTunnelOver(t *testing.T) {
 			[]int64{1, second, 2*second + 1, 3 * second},
 			"nnny",
 		},
-		{"present", &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &inTable}, drain: 1}, []int64{1, 1}, []int64{1, 1e6 * second}, "nn"},
+		{
+			"present", &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &inTable}, drain: 1},
+			[]int64{1, 1},
+			[]int64{1, 1e6 * second},
+			"nn",
+		},
 		{
 			"left, though in use", gone(2 * time.Second),
 			[]int64{10 * second, 11 * second, 12 * second},

@@ -25,7 +25,7 @@ func (*recorded) Close() error                  { return nil }
 // helloOf is the ClientHello that crypto/tls sends.
 func helloOf(cfg *tls.Config) []byte {
 	r := &recorded{in: strings.NewReader("")}
-	_ = tls.Client(r, cfg).Handshake() //nolint:noctx // it ends at once, for want of an answer
+	_ = tls.Client(r, cfg).Handshake() // it ends at once, for want of an answer
 	return r.out.Bytes()
 }
 
@@ -49,18 +49,18 @@ func asked(hello []byte) (name string, ok bool) {
 		name, ok = h.ServerName, true
 		return nil, stop
 	}}
-	_ = tls.Server(&recorded{in: bytes.NewReader(hello)}, cfg).Handshake() //nolint:noctx // it waits for nothing
+	_ = tls.Server(&recorded{in: bytes.NewReader(hello)}, cfg).Handshake()
 	return name, ok
 }
 
 func TestPeekHello(t *testing.T) {
 	long := strings.Repeat("a.", 120) + "com"
 	for _, name := range []string{"a.example.com", "UPPER.Example.COM", "xn--bcher-kva.example", long, ""} {
-		for _, cfg := range []*tls.Config{
-			{ServerName: name, InsecureSkipVerify: name == ""},                                                                //nolint:gosec // nothing is spoken to
-			{ServerName: name, InsecureSkipVerify: name == "", MaxVersion: tls.VersionTLS12, NextProtos: []string{"h2", "x"}}, //nolint:gosec // the same
-		} {
-			hello := helloOf(cfg)
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			hello := helloOf(&tls.Config{
+				ServerName: name, InsecureSkipVerify: name == "", //nolint:gosec // nothing is spoken to
+				MaxVersion: version, NextProtos: []string{"h2", "x"},
+			})
 			for _, form := range [][]byte{hello, inRecords(hello, 7), inRecords(hello, 300)} {
 				c := sent(t, string(form)+"more", len(form) < 1000)
 				got, err := PeekHello(c)
@@ -125,13 +125,15 @@ func many() (list []string) {
 // A ClientHello that crypto/tls takes asks for the name that it finds; of a part of one
 // nothing is said that the whole does not say.
 func FuzzServerName(f *testing.F) {
-	for _, cfg := range []*tls.Config{
-		{ServerName: "a.example.com"}, {ServerName: "B.c", MaxVersion: tls.VersionTLS12}, //nolint:gosec // nothing is spoken to
-		{InsecureSkipVerify: true}, //nolint:gosec // the same
-	} {
-		hello := helloOf(cfg)
-		f.Add(hello)
-		f.Add(inRecords(hello, 50))
+	for _, name := range []string{"a.example.com", "B.c", ""} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			hello := helloOf(&tls.Config{
+				ServerName: name, InsecureSkipVerify: name == "", //nolint:gosec // nothing is spoken to
+				MaxVersion: version,
+			})
+			f.Add(hello)
+			f.Add(inRecords(hello, 50))
+		}
 	}
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -135,4 +135,4 @@ func (g *Guard) Inspect(piece []byte) (more, ok bool) {
 }
 
 // v1Line is what begins a header of version 1 and nothing else.
-var v1Line = []byte("PROXY ") //nolint:gochecknoglobals // a constant
+var v1Line = []byte("PROXY ")

@@ -50,7 +50,8 @@ func claiming(t *testing.T, name, address string) *tcp.Server {
 		}},
 	}), &routetable.Rules{
 		Defaults: config.Policy{
-			Balance: "round_robin", ConnectTimeout: time.Second, TunnelIdleTimeout: time.Hour, Health: config.DefaultHealth(),
+			Balance: "round_robin", ConnectTimeout: time.Second, TunnelIdleTimeout: time.Hour,
+			Health: config.DefaultHealth(),
 		},
 		Balancers: balance.All(),
 	}, nil)

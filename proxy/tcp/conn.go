@@ -238,7 +238,8 @@ func (c *conn) carry(to *connected) {
 // guards says whether a peer might forge a PROXY header: one that is not believed, where
 // others are. What begins TLS is none.
 func (s *Server) guards(peer net.Addr) bool {
-	return s.listener.Protocol == config.ProtocolTCP && len(s.listener.ProxyProtocol.From) > 0 && !s.listener.Tells(peer)
+	l := s.listener
+	return l.Protocol == config.ProtocolTCP && len(l.ProxyProtocol.From) > 0 && !l.Tells(peer)
 }
 
 // refuse ends a connection that goes nowhere. A TLS client whose name nobody serves is told
