@@ -28,7 +28,7 @@ import (
 )
 
 // claiming starts a Server of an https listener on which a service claims a name.
-func claiming(t *testing.T, name, address string) *tcp.Server {
+func claiming(t *testing.T, name, address string) (*tcp.Server, *core.Listener) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	set := metrics.New("test", core.Reasons())
@@ -58,15 +58,15 @@ func claiming(t *testing.T, name, address string) *tcp.Server {
 	health.Adopt(table)
 	c.Publish(table)
 	l := config.Listener{Name: "web", Protocol: config.ProtocolHTTPS, Passthrough: true}
-	s := tcp.NewServer(c, core.NewListener(l, &net.TCPAddr{Port: 443}, set.Downstream.Listener("web"),
-		core.NewGate(core.NewLimits(0))), log)
+	own := core.NewListener(l, &net.TCPAddr{Port: 443}, set.Downstream.Listener("web"), core.NewGate(core.NewLimits(0)))
+	s := tcp.NewServer(c, own, log)
 	t.Cleanup(func() {
 		s.Shutdown(ctx)
 		cancel()
 		<-swept
 		pools.Close()
 	})
-	return s
+	return s, own
 }
 
 // replayed reads what was read of a client already first.
@@ -94,7 +94,7 @@ func TestClaim(t *testing.T) {
 	}
 	passed := cert("pass.example.com")
 	origin := proxytest.Raw(t, func(c *proxytest.Conn) { serve(c.Conn, passed, "the endpoint") })
-	s := claiming(t, "pass.example.com", origin.Addr)
+	s, listener := claiming(t, "pass.example.com", origin.Addr)
 	own := cert("own.example.com")
 	front := proxytest.Raw(t, func(c *proxytest.Conn) {
 		client, err := wire.NewClient(c.Conn.(*net.TCPConn)) //nolint:forcetypeassert // it is TCP
@@ -102,14 +102,15 @@ func TestClaim(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		taken, err := s.Claim(client)
+		claims, err := s.Claims(client)
 		switch {
 		case err != nil:
 			if !errors.Is(err, preface.ErrNotTLS) {
 				t.Error(err)
 			}
-		case taken:
+		case claims:
 			c.Disown()
+			go s.Take(listener.Admit(client))()
 		default:
 			early := bufio.NewReader(io.MultiReader(bytes.NewReader(client.Early), client.TCP))
 			serve(&replayed{client.TCP, early}, own, "usher")

@@ -23,16 +23,15 @@ import (
 // conn is one client connection. All but watch, peeks, ended and tunnel belongs to its
 // goroutine.
 type conn struct {
-	server *Server
-	client *wire.Client
-	peer   core.Peer
-	shard  metrics.Shard
-	watch  wire.Watch
+	server  *Server
+	client  *wire.Client
+	arrival *core.Arrival
+	shard   metrics.Shard
+	watch   wire.Watch
 	// start is when it came, on the sweeper's clock.
 	start int64
-	// name is what its client asks for, once that is known.
-	name  []byte
-	known bool
+	// name is what its client asks for, where that decides.
+	name []byte
 	// peeks says that its first bytes are waited for; ended that it ends with that.
 	peeks, ended atomic.Bool
 	// tunnel is set for good once it is connected.
@@ -100,7 +99,7 @@ func (c *conn) open() *connected {
 	}
 	x, _ := exchanges.Get().(*core.Exchange)
 	x.Reset()
-	x.Listener, x.Peer, x.Shard, x.Start = c.server.listener, &c.peer, c.shard, c.start
+	x.Listener, x.Peer, x.Shard, x.Start = c.server.listener, &c.arrival.Peer, c.shard, c.start
 	fault := core.Internal // until it is known better: what was acquired is given back
 	defer func() {
 		if fault != core.None {
@@ -128,7 +127,7 @@ type connected struct {
 
 // peek finds out whom the client asks for, where that decides.
 func (c *conn) peek() core.Reason {
-	if !c.server.named || c.known {
+	if !c.server.named {
 		return core.None
 	}
 	name, err := preface.PeekHello(c.client)

@@ -39,8 +39,8 @@ type Server struct {
 	empty chan struct{}
 }
 
-// NewServer returns a Server without connections. Of an https listener it takes those that
-// it is asked to Claim.
+// NewServer returns a Server without connections. Of an https listener it is handed those
+// that it Claims.
 func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	s := &Server{
 		core: c, listener: l, log: log, sweeper: c.Sweeper, tunnels: core.NewTunnels(c, l),
@@ -50,55 +50,43 @@ func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	return s
 }
 
-// Serve takes over a connection and carries it in goroutines of its own. One beyond a limit
-// is closed at once.
+// Serve takes over a connection and carries it in goroutines of its own.
 func (s *Server) Serve(client *wire.Client) {
-	c := s.newConn(client)
 	if s.named {
 		// Before anybody may end the wait by another deadline.
 		_ = client.TCP.SetReadDeadline(time.Now().Add(s.listener.HeaderTimeout))
-		c.peeks.Store(true)
 	}
-	s.start(c)
+	a := s.listener.Admit(client)
+	if a == nil {
+		return
+	}
+	if serve := s.Take(a); serve != nil {
+		go serve()
+	}
 }
 
-// Claim reads the ClientHello that a connection begins with, and takes the connection over
-// if a route claims the name that its client asks for. Otherwise the connection stays the
-// caller's, with all that was read in its Early. It waits until the read deadline that the
-// caller has set, and leaves it as it is. An error is of a connection that does not begin
-// so, or not in time.
-func (s *Server) Claim(client *wire.Client) (taken bool, err error) {
-	name, err := preface.PeekHello(client)
-	if err != nil || s.core.Table().MatchName(s.listener.Name, s.listener.Port, name) == nil {
-		return false, err
-	}
-	_ = client.TCP.SetReadDeadline(time.Time{})
-	c := s.newConn(client)
-	c.name, c.known = name, true
-	s.start(c)
-	return true, nil
-}
-
-func (s *Server) newConn(client *wire.Client) *conn {
+// Take makes a connection that was admitted one of the server's, and returns what carries
+// it until it ends; nil: it is closed, for no more are taken.
+func (s *Server) Take(a *core.Arrival) (serve func()) {
 	c := &conn{
-		server: s, client: client, shard: metrics.Shard(s.shard.Add(1)), start: s.sweeper.Now(),
-		peer: s.listener.NewPeer(client.Remote, client.Local),
+		server: s, client: a.Client, arrival: a, shard: metrics.Shard(s.shard.Add(1)), start: s.sweeper.Now(),
 	}
-	c.peer.Taken = client.Taken
-	return c
+	c.peeks.Store(s.named)
+	if !s.add(c) {
+		a.Leave()
+		_ = a.TCP.Close()
+		return nil
+	}
+	return c.serve
 }
 
-func (s *Server) start(c *conn) {
-	if s.listener.Enter(&c.peer) != core.Admitted {
-		_ = c.client.TCP.Close()
-		return
-	}
-	if !s.add(c) {
-		s.listener.Leave(&c.peer)
-		_ = c.client.TCP.Close()
-		return
-	}
-	go c.serve()
+// Claims reads the ClientHello that a connection begins with, and says whether a route
+// claims the name that its client asks for: then it is to be Taken. All that was read is in
+// its Early. It waits until the read deadline that the caller has set. An error is of a
+// connection that does not begin so, or not in time.
+func (s *Server) Claims(client *wire.Client) (yes bool, err error) {
+	name, err := preface.PeekHello(client)
+	return err == nil && s.core.Table().MatchName(s.listener.Name, s.listener.Port, name) != nil, err
 }
 
 func (s *Server) add(c *conn) bool {
@@ -116,7 +104,7 @@ func (s *Server) add(c *conn) bool {
 
 func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
-	s.listener.Leave(&c.peer)
+	c.arrival.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
