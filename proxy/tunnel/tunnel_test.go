@@ -11,7 +11,8 @@ import (
 // idleTunnel is a tunnel without connections that carried its last byte at the time 1.
 func idleTunnel(closing bool) *Tunnel {
 	t := New(Options{
-		Closing: new(atomic.Bool), Sweeper: wire.NewSweeper(), Over: func(_, _ int64) (bool, bool) { return false, false },
+		Closing: new(atomic.Bool), Sweeper: wire.NewSweeper(),
+		Over: func(_, _ int64) (bool, bool) { return false, false },
 	})
 	t.o.Closing.Store(closing)
 	t.last.Store(1)
