@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -41,10 +42,16 @@ func (c *checker) claim(cl Claim, at string) {
 	}
 }
 
-// checkClaimHost checks a host name, *. before one, or * alone. It has no port: a
-// claim covers them all.
+// checkClaimHost checks a host name, *. before one, or * alone; it has no port: a claim
+// covers them all. A port alone is that of the connections to it.
 func checkClaimHost(host string) error {
 	if host == "*" {
+		return nil
+	}
+	if port, ok := strings.CutPrefix(host, ":"); ok && !strings.Contains(port, ":") {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("host %q is not a port", shorten(host))
+		}
 		return nil
 	}
 	name := strings.TrimPrefix(host, "*.")

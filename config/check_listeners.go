@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 )
 
 // listeners checks everything usher listens on, admin and telemetry included:
@@ -35,6 +34,7 @@ func (c *checker) listener(l Listener, at string, names, addresses map[string]st
 		c.unique(names, at, "listener", l.Name)
 	}
 	c.protocol(child(at, "protocol"), l.Protocol)
+	c.stream(l, at)
 	c.positive(child(at, "header_timeout"), "header_timeout", l.HeaderTimeout)
 	c.positive(child(at, "keepalive_timeout"), "keepalive_timeout", l.KeepaliveTimeout)
 	c.noBound(child(at, "max_connections"), "max_connections", l.MaxConnections)
@@ -65,11 +65,7 @@ func (c *checker) limits(l Limits) {
 }
 
 func (c *checker) protocol(path, protocol string) {
-	if slices.Contains([]string{"tcp", "tls-passthrough"}, protocol) {
-		c.bad(path, "protocol %q is not supported yet, only http and https", protocol)
-		return
-	}
-	c.word(path, "protocol", protocol, "http", "https")
+	c.word(path, "protocol", protocol, ProtocolHTTP, ProtocolHTTPS, ProtocolTCP, ProtocolPassthrough)
 }
 
 // listen checks an address and that no other listener has it. Port 0, any free

@@ -9,14 +9,18 @@ import (
 // routeNames are the names a route may refer to.
 type routeNames struct {
 	listeners, registries []string
+	// protocols are the listeners by name.
+	protocols map[string]*Listener
 	// any says that they are not known here, and every name will do.
 	any bool
 }
 
 func (c *checker) routes(cfg *Config) {
 	var known routeNames
-	for _, l := range cfg.Listeners {
+	known.protocols = map[string]*Listener{}
+	for i, l := range cfg.Listeners {
 		known.listeners = append(known.listeners, l.Name)
+		known.protocols[l.Name] = &cfg.Listeners[i]
 	}
 	for _, r := range cfg.Registries {
 		known.registries = append(known.registries, r.Name)
@@ -36,6 +40,7 @@ func (c *checker) route(r Route, at string, known routeNames, names map[string]s
 	}
 	c.target(r, at, known)
 	c.match(r.Match, child(at, "match"), known)
+	c.streamRoute(r, at, known)
 	c.prefix(child(at, "strip_prefix"), "strip_prefix", r.StripPrefix)
 	c.prefix(child(at, "prepend_prefix"), "prepend_prefix", r.PrependPrefix)
 	c.filters(r, at)

@@ -56,7 +56,7 @@ type Discovery struct {
 // are refused. Where several claims cover a rule the most specific one decides.
 type Claim struct {
 	// Host is a host name, or *. and a suffix for all hosts below it, or * for every
-	// host. Empty: the rules without a host.
+	// host, or :3306 for the connections to that port. Empty: the rules without a host.
 	Host string `yaml:"host"`
 	// Path narrows the claim to this path and those below it; / without a host is that
 	// very path. Default: /.
@@ -75,8 +75,17 @@ type Listener struct {
 	Name string `yaml:"name"`
 	// Address is host:port or :port.
 	Address string `yaml:"address"`
-	// Protocol is http or https; tcp and tls-passthrough are refused so far.
+	// Protocol is http, https, tcp or tls-passthrough.
 	Protocol string `yaml:"protocol"`
+	// Passthrough lets an https listener pass on, as they are, the connections that a
+	// route of tls-passthrough claims by name; it meets the clients of the others itself.
+	Passthrough bool `yaml:"passthrough"`
+	// Port is what rules like :3306 know a tcp listener by, and :3306 behind a name one of
+	// tls-passthrough. 0: the port it is bound to.
+	Port int `yaml:"port"`
+	// IdleTimeout ends a connection of a tcp or tls-passthrough listener when no byte has
+	// come from either side for so long. 0: the TunnelIdleTimeout of the service.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// TLS is how the clients of an https listener are met.
 	TLS ListenerTLS `yaml:"tls"`
 	// RedirectHTTPS answers everything on an http listener with a redirect to https, but
@@ -101,7 +110,7 @@ type Listener struct {
 	// WebSocket; more are answered 503. 0: no bound.
 	MaxTunnels int `yaml:"max_tunnels"`
 	// HeaderTimeout bounds the time from a request's first byte to the end of its
-	// head.
+	// head, and the wait for what begins a TLS connection that is passed on.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// KeepaliveTimeout bounds the time a connection may stay idle between
 	// requests.
@@ -288,6 +297,9 @@ type File struct {
 type Route struct {
 	// Name identifies the route; unique in the file.
 	Name string `yaml:"name"`
+	// Protocol is tcp or tls-passthrough: then the route takes connections as a whole; or
+	// http, which is what an empty one means. Default: that of the listeners it names.
+	Protocol string `yaml:"protocol"`
 	// Match says which requests the route takes.
 	Match Match `yaml:"match"`
 	// Service is where they go: a service's name, or name@registry.
@@ -425,6 +437,10 @@ type Upstream struct {
 	// Connect reaches the instances over Consul's service mesh, by its certificates and
 	// not by TLS's. Without it those are that ask for it themselves.
 	Connect bool `yaml:"connect"`
+	// ProxyProtocol is ProxyV1 or ProxyV2: each connection begins with a PROXY header that
+	// tells whom it is for, and serves that client alone. Empty: what the instance's rule
+	// says.
+	ProxyProtocol string `yaml:"proxy_protocol"`
 }
 
 // UpstreamTLS is how usher speaks TLS to endpoints.

@@ -41,6 +41,7 @@ func elements() []any {
 		Listener{
 			Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
 			UnderscoreHeaders: "drop", HTTP2: DefaultHTTP2(), TLS: defaultListenerTLS(),
+			ProxyProtocol: ProxyProtocol{Timeout: 5 * time.Second, Required: true},
 		},
 		HSTS{MaxAge: 365 * 24 * time.Hour},
 		RedirectHTTPS{Code: 308, Port: 443},
@@ -121,6 +122,7 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 	}
 	for i := range cfg.Routes {
 		completeMatch(&cfg.Routes[i].Match)
+		completeProtocol(&cfg.Routes[i], cfg.Listeners)
 	}
 	for i := range cfg.Claims {
 		completeClaim(&cfg.Claims[i])

@@ -18,6 +18,7 @@ const maxEntrySize = 512 << 10
 func DecodeRoute(where, name string, data []byte) (Route, error) {
 	r, d := decodeEntry[Route](where, data, elements()...)
 	completeMatch(&r.Match)
+	completeProtocol(&r, nil)
 	c := newChecker(d)
 	if d.where.given("name") && r.Name != name {
 		c.bad("name", "route name %q differs from that of its key, %q", shorten(r.Name), shorten(name))

@@ -71,6 +71,9 @@ func (c *checker) upstream(p Policy, at string) {
 	if path := child(at, "upstream.protocol"); c.where.given(path) && p.Upstream.Protocol != "" {
 		c.word(path, "protocol", p.Upstream.Protocol, "http", "https", "h2", "h2c", "grpc", "grpcs")
 	}
+	if path := child(at, "upstream.proxy_protocol"); c.where.given(path) && p.Upstream.ProxyProtocol != "" {
+		c.word(path, "proxy_protocol", p.Upstream.ProxyProtocol, ProxyV1, ProxyV2)
+	}
 	c.upstreamTLS(p.Upstream.TLS, child(at, "upstream.tls"))
 	if path := child(at, "max_connections"); c.where.given(path) {
 		c.number(path, "max_connections", p.MaxConnections, 0)

@@ -353,7 +353,7 @@ type target struct {
 }
 
 func newTarget(e *routetable.Endpoint, check *config.HealthCheck, drain string) *target {
-	t := &target{check: *check, tls: e.TLS, endpoint: e, drain: drain}
+	t := &target{check: *check, tls: e.ProbeTLS(), endpoint: e, drain: drain}
 	// What config has checked can be read.
 	t.statuses, _ = config.ParseStatuses(check.ExpectedStatus)
 	return t
@@ -361,15 +361,15 @@ func newTarget(e *routetable.Endpoint, check *config.HealthCheck, drain string) 
 
 // same says whether a target is asked in this way.
 func (t *target) same(check *config.HealthCheck, e *routetable.Endpoint, drain string) bool {
-	tls := e.TLS
-	a, b := &t.check, check
+	a, b, tls := &t.check, check, e.ProbeTLS()
 	return a.Kind() == b.Kind() && a.Path == b.Path && a.Method == b.Method && a.Host == b.Host &&
 		maps.Equal(a.Headers, b.Headers) && a.Service == b.Service && a.Port == b.Port &&
 		a.Interval == b.Interval && a.Jitter == b.Jitter && a.Timeout == b.Timeout &&
 		a.Rise == b.Rise && a.Fall == b.Fall &&
 		a.ExpectedStatus == b.ExpectedStatus && a.ExpectedBody == b.ExpectedBody &&
 		(t.tls == nil) == (tls == nil) && (tls == nil || *t.tls == *tls) &&
-		t.endpoint.HTTP2 == e.HTTP2 && t.drain == drain
+		t.endpoint.HTTP2 == e.HTTP2 && t.drain == drain &&
+		t.endpoint.ProxyProtocol == e.ProxyProtocol
 }
 
 // proberHeap is a heap by when they are due.

@@ -90,8 +90,7 @@ func (t *target) address() string {
 
 // connect connects to the endpoint, by TLS where it is spoken to so.
 func (a *asker) connect(ctx context.Context, t *target) (net.Conn, error) {
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, "tcp", t.address())
+	nc, err := t.dial(ctx)
 	if err != nil || t.tls == nil {
 		return nc, err
 	}
@@ -106,6 +105,30 @@ func (a *asker) connect(ctx context.Context, t *target) (net.Conn, error) {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return secure, nil
+}
+
+// Connections of usher's own have no client that a PROXY header could tell of.
+const (
+	ownV1 = "PROXY UNKNOWN\r\n"
+	ownV2 = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+)
+
+// dial connects to where the endpoint is probed, and sends the PROXY header that it wants.
+func (t *target) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "tcp", t.address())
+	if err != nil || t.endpoint.ProxyProtocol == "" || t.check.Port != 0 {
+		return nc, err
+	}
+	header := ownV1
+	if t.endpoint.ProxyProtocol == config.ProxyV2 {
+		header = ownV2
+	}
+	if _, err := io.WriteString(nc, header); err != nil { // there is room for it in a new socket
+		_ = nc.Close() // nothing else was said
+		return nil, fmt.Errorf("sending the PROXY header: %w", err)
+	}
+	return nc, nil
 }
 
 // configOf returns how TLS is begun: as requests do, with sessions of its own.

@@ -25,9 +25,8 @@ func (a *asker) askGRPC(ctx context.Context, t *target) error {
 	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(security), grpc.WithUserAgent("usher-health"), grpc.WithDisableServiceConfig(),
-		grpc.WithNoProxy(), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", address)
+		grpc.WithNoProxy(), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return t.dial(ctx)
 		}),
 	}
 	if t.check.Host != "" && t.tls == nil {

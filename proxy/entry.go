@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"usher/proxy/http1"
 	"usher/proxy/http2"
 	"usher/proxy/streams"
+	"usher/proxy/tcp"
 	"usher/proxy/wire"
 )
 
@@ -40,6 +42,8 @@ type entry struct {
 	tls          *tls.Config
 	failures     *metrics.Handshakes
 	http1, http2 taker
+	// pass carries the connections whose name a route claims, as they are; nil: none is.
+	pass *tcp.Server
 
 	mu      sync.Mutex
 	closing bool
@@ -63,6 +67,9 @@ func (p *Proxy) newEntry(l *core.Listener) *entry {
 	if l.Protocol == "https" {
 		e.tls, e.failures = p.certificates.Config(l.Name), p.handshakes.Handshakes(l.Name)
 		e.tls.NextProtos = protocols
+		if l.Passthrough {
+			e.pass = tcp.NewServer(p.core, l, p.log)
+		}
 	}
 	return e
 }
@@ -72,15 +79,15 @@ type arrival struct {
 	*core.Arrival
 	// secure is TLS with it; nil: there is none. heard says that it has said something
 	// without.
-	secure *wire.Secure
+	secure atomic.Pointer[wire.Secure]
 	heard  atomic.Bool
 	watch  wire.Watch
 }
 
 // begun says whether the client has said anything.
 func (a *arrival) begun() bool {
-	if a.secure != nil {
-		return a.secure.Heard()
+	if s := a.secure.Load(); s != nil {
+		return s.Heard()
 	}
 	return a.heard.Load()
 }
@@ -98,8 +105,8 @@ func (e *entry) Serve(c *wire.Client) {
 		return
 	}
 	a := &arrival{Arrival: admitted}
-	if e.tls != nil {
-		a.secure = wire.NewSecure(c, e.tls)
+	if e.tls != nil && e.pass == nil {
+		a.secure.Store(wire.NewSecure(c, e.tls))
 	}
 	if !e.add(a) {
 		e.drop(a)
@@ -131,24 +138,42 @@ func (e *entry) meet(a *arrival) (next taker) {
 			next = nil
 		}
 	}()
-	if a.secure == nil {
+	if e.tls == nil {
 		return e.peek(a)
 	}
-	return e.shake(a)
+	a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
+	if e.pass != nil {
+		if e.claimed(a) {
+			return e.pass
+		}
+		a.secure.Store(wire.NewSecure(a.Client, e.tls))
+	}
+	return e.shake(a, a.secure.Load())
+}
+
+// claimed says whether a route claims the name that the client asks for. What is no
+// beginning of TLS the handshake will refuse, in its own words.
+func (e *entry) claimed(a *arrival) bool {
+	yes, err := e.pass.Claims(a.Client)
+	if err != nil || !yes {
+		a.heard.Store(true)
+		return false
+	}
+	a.watch.Arm(0)
+	return !a.watch.Fired()
 }
 
 // shake makes the handshake.
-func (e *entry) shake(a *arrival) taker {
-	a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
-	if err := a.secure.Shake(); err != nil {
+func (e *entry) shake(a *arrival, secure *wire.Secure) taker {
+	if err := secure.Shake(); err != nil {
 		e.failed(a, err)
 		return nil
 	}
 	if a.watch.Arm(0); a.watch.Fired() {
 		return nil
 	}
-	a.TLS = a.secure
-	state := a.secure.ConnectionState()
+	a.TLS = secure
+	state := secure.ConnectionState()
 	e.listener.Identify(&a.Peer, &state)
 	switch state.NegotiatedProtocol {
 	case "h2":
@@ -164,9 +189,9 @@ func (e *entry) shake(a *arrival) taker {
 // §3.4), whose first line no request of HTTP/1.1 has.
 func (e *entry) peek(a *arrival) taker {
 	a.watch.Arm(e.listener.IdleDeadline(e.core.Sweeper.Now()))
-	buf := make([]byte, len(http2.Preface))
-	n := 0
-	for n < len(buf) && string(buf[:n]) == http2.Preface[:n] {
+	buf := make([]byte, max(len(http2.Preface), len(a.Early)))
+	n := copy(buf, a.Early)
+	for n < len(http2.Preface) && string(buf[:n]) == http2.Preface[:n] {
 		m, err := a.TCP.Read(buf[n:])
 		if err != nil {
 			return nil
@@ -179,7 +204,7 @@ func (e *entry) peek(a *arrival) taker {
 		return nil
 	}
 	a.Early = buf[:n]
-	if string(a.Early) == http2.Preface {
+	if bytes.HasPrefix(a.Early, []byte(http2.Preface)) {
 		return e.http2
 	}
 	return e.http1
@@ -219,7 +244,12 @@ func (e *entry) remove(a *arrival) {
 }
 
 // servers are those behind it.
-func (e *entry) servers() []taker { return []taker{e.http1, e.http2} }
+func (e *entry) servers() []taker {
+	if e.pass != nil {
+		return []taker{e.http1, e.http2, e.pass}
+	}
+	return []taker{e.http1, e.http2}
+}
 
 // Drain implements server.
 func (e *entry) Drain() {

@@ -36,7 +36,8 @@ func descriptors() int {
 }
 
 var descRefused = prometheus.NewDesc("usher_connections_refused_total",
-	"Client connections closed at accept, by the limit they were beyond.", []string{"listener", "reason"}, nil)
+	"Client connections closed before they were served, by the limit they were beyond, or for their PROXY header.",
+	[]string{"listener", "reason"}, nil)
 
 // Describe implements prometheus.Collector.
 func (p *Proxy) Describe(ch chan<- *prometheus.Desc) { ch <- descRefused }

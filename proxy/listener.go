@@ -16,6 +16,7 @@ import (
 	"usher/config"
 	"usher/proxy/core"
 	"usher/proxy/http1"
+	"usher/proxy/tcp"
 	"usher/proxy/wire"
 )
 
@@ -57,11 +58,11 @@ func bind(ctx context.Context, c config.Listener, log *slog.Logger) (*listener, 
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", c.Name, err)
 	}
-	tcp, ok := ln.(*net.TCPListener)
+	socket, ok := ln.(*net.TCPListener)
 	if !ok {
 		return nil, fmt.Errorf("listener %q: %s is not a TCP address", c.Name, c.Address)
 	}
-	return &listener{config: c, tcp: tcp, log: log, closing: make(chan struct{}), done: make(chan struct{})}, nil
+	return &listener{config: c, tcp: socket, log: log, closing: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
 // setKeepAlive finds peers that vanished: after 60 s of silence, three probes.
@@ -85,10 +86,18 @@ func (p *Proxy) newServer(c config.Listener, l *listener) server {
 	if l.gate == nil {
 		l.gate = core.NewGate(p.limits)
 	}
-	cl := core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate)
-	var s server = http1.NewServer(p.core, cl, p.log)
-	if c.Protocol == "https" || c.H2C {
-		s = p.newEntry(cl)
+	own := core.NewListener(c, l.tcp.Addr(), p.metrics.Listener(c.Name), l.gate)
+	var s server
+	switch {
+	case c.Stream():
+		s = tcp.NewServer(p.core, own, p.log)
+	case c.Protocol == config.ProtocolHTTPS || c.H2C:
+		s = p.newEntry(own)
+	default:
+		s = http1.NewServer(p.core, own, p.log)
+	}
+	if len(c.ProxyProtocol.From) > 0 {
+		s = newStage(own, s)
 	}
 	if p.draining {
 		s.Drain()

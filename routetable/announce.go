@@ -1,6 +1,7 @@
 package routetable
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,7 +13,8 @@ import (
 type rule struct {
 	host string
 	path string
-	// port is that of a TCP source, ":3306", which has neither host nor path; 0: none.
+	// port is that of a TCP source, ":3306", which is its host, too, and has no path; 0:
+	// none.
 	port      uint16
 	pathType  PathType
 	listeners []string
@@ -63,6 +65,12 @@ func parseRule(text string) (rule, error) {
 	if err := r.parseSource(fields[0]); err != nil {
 		return rule{}, err
 	}
+	if r.kind() != Requests {
+		r.pathType = Prefix // matcher= is about paths
+	}
+	if reason := r.streamed(); reason != "" {
+		return rule{}, errors.New(reason)
+	}
 	return r, nil
 }
 
@@ -86,14 +94,10 @@ func restricting(key string) bool { return key == "allow" || key == "deny" || ke
 func (r *rule) unserved() string {
 	const reason = "not served yet: "
 	switch {
-	case r.port > 0:
-		return reason + "a TCP port"
-	case r.redirect != nil && r.proto != "tcp":
+	case r.redirect != nil:
 		return "" // nobody connects to the instance
-	case r.proto == "tcp":
-		return reason + "proto=" + r.proto
-	case r.proxyProtocol:
-		return reason + "pxyproto=true"
+	case r.proxyProtocol && byHTTP2(r.proto): // one connection serves many clients
+		return reason + "pxyproto=true with proto=" + r.proto
 	default:
 		return ""
 	}
@@ -104,6 +108,9 @@ func (r *rule) notice() string {
 	var parts []string
 	if r.register != "" {
 		parts = append(parts, "register="+r.register+": nothing is registered")
+	}
+	if idle := r.idle(); idle != "" {
+		parts = append(parts, idle)
 	}
 	if len(r.unknown) > 0 {
 		parts = append(parts, "unknown option "+strings.Join(r.unknown, ", "))
@@ -147,7 +154,7 @@ func (r *rule) parseSource(src string) error {
 		if err != nil || n == 0 {
 			return fmt.Errorf("source %q is not a TCP port", src)
 		}
-		r.port = uint16(n)
+		r.port, r.host = uint16(n), ":"+strconv.Itoa(int(n))
 		return nil
 	}
 	host, path, hasPath := strings.Cut(src, "/")
@@ -203,17 +210,28 @@ func lowerASCII(r rune) rune {
 // matchKey identifies what a rule matches; rules with the same key share a route. A
 // rule holds no space, so no path can look like a matcher or a listener.
 func (r *rule) matchKey() string {
-	key := matchOf(r.host, r.path, r.pathType)
+	key := r.match()
 	if len(r.listeners) > 0 {
 		key += " listener=" + strings.Join(r.listeners, ",")
 	}
 	return key
 }
 
+// match is what is matched on all listeners.
+func (r *rule) match() string { return matchOf(r.kind(), r.host, r.path, r.pathType) }
+
 // matchOf is what is matched on all listeners, written as a rule would.
-func matchOf(host, path string, t PathType) string {
-	if t == Prefix {
+func matchOf(kind Kind, host, path string, t PathType) string {
+	switch {
+	case kind == Names:
+		return host + path + " proto=tcp"
+	case kind == Connections && host == "": // the configuration's alone
+		return "proto=tcp"
+	case kind == Connections:
+		return host
+	case t == Prefix:
 		return host + path
+	default:
+		return host + path + " matcher=" + t.String()
 	}
-	return host + path + " matcher=" + t.String()
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -66,8 +67,8 @@ func TestParseRule(t *testing.T) {
 		"register":        {"/ register=x", rule{path: "/", weight: none, register: "x"}},
 
 		"no proto":       {"/ proto=", rule{path: "/", weight: none}},
-		"TCP port":       {":3306 proto=tcp", rule{port: 3306, proto: "tcp", weight: none}},
-		"TCP port alone": {":1", rule{port: 1, weight: none}},
+		"TCP port":       {":3306 proto=tcp", rule{host: ":3306", port: 3306, proto: "tcp", weight: none}},
+		"TCP port alone": {":1", rule{host: ":1", port: 1, weight: none}},
 		"SNI":            {"db.com proto=tcp", rule{host: "db.com", path: "/", proto: "tcp", weight: none}},
 		"https": {"/ proto=https tlsskipverify=true host=b.com", rule{
 			path: "/", proto: "https", skipVerify: true, weight: none, rewrite: &Rewrite{Host: "b.com"},
@@ -203,11 +204,8 @@ func TestParseRuleRefuses(t *testing.T) {
 // costs the rule alone. Nothing older stands in for it.
 func TestNotServedYet(t *testing.T) {
 	for option, reason := range map[string]string{
-		"shop.com/ proto=tcp":                             "proto=tcp",
-		"shop.com/ pxyproto=true":                         "pxyproto=true",
-		"shop.com/ redirect=301,https://x$path proto=tcp": "proto=tcp",
-		":3306 proto=tcp":                                 "a TCP port",
-		":3306":                                           "a TCP port",
+		"shop.com/ proto=grpc pxyproto=true": "pxyproto=true with proto=grpc",
+		"shop.com/ proto=h2 pxyproto=true":   "pxyproto=true with proto=h2",
 	} {
 		rules := rulesOf()
 		first := Build(announce("shop.com/", "other.com/"), rules, nil)
@@ -277,6 +275,7 @@ func TestNormalizeHost(t *testing.T) {
 func FuzzParseRule(f *testing.F) {
 	for _, seed := range []string{
 		"", "shop.example.com/orders strip=/orders weight=0.2", "*:80/ host=dst", ":3306 proto=tcp", "[::1]:8080/x",
+		":443 proto=https host=a.com", "*.db.com:3306 proto=tcp matcher=glob", "db.com proto=tcp strip=/x",
 		"a*.b.*/ listener=a,b", "/ redirect=301,https://x$path", "foo.com:*", "/é allow=x", "*?/ prepend=/a", "a/@web",
 		"/a*/?b matcher=glob", "x/A matcher=iprefix", "/ allow=ip:10.0.0.0/8,ip:::1", "/ deny=ip:::ffff:1.2.3.4",
 		"/ auth=a\"b", "/ proto=grpcs grpcservername=x tlsskipverify=true", "/ Allow=", "./",
@@ -302,6 +301,12 @@ func FuzzParseRule(f *testing.F) {
 			q.Listener = r.listeners[0]
 		}
 		route := table.Match(q)
+		switch r.kind() {
+		case Connections:
+			route = table.MatchPort(q.Listener, strconv.Itoa(int(r.port)))
+		case Names:
+			route = table.MatchName(q.Listener, string(q.Port), q.Host)
+		}
 		if route == nil || route.Path != r.path || !slices.Equal(route.Hosts, []string{r.host}) {
 			t.Fatalf("%q: its source %q %q finds %v in\n%s", text, r.host, r.path, route, dump(table))
 		}

@@ -26,7 +26,9 @@ func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
 	b.readServices()
 	b.buildSources()
 	b.buildConfigured()
-	b.table.hosts = previous.hosts.with(b.hosts)
+	b.table.hosts = previous.hosts.with(b.hosts[Requests])
+	b.table.ports = previous.ports.with(b.hosts[Connections])
+	b.table.names = previous.names.with(b.hosts[Names])
 	b.table.services, b.table.sources, b.table.whole = b.services.Map(), b.sources.Map(), b.whole.Map()
 	b.table.departed = b.departed.done()
 	return b.table
@@ -48,8 +50,8 @@ type builder struct {
 	marks map[string]map[string]bool
 	// names are the names of the changed services.
 	names map[string]bool
-	// hosts are the routes that change, by host.
-	hosts map[string][]swap
+	// hosts are the routes that change, by kind and host.
+	hosts [3]map[string][]swap
 	// departed takes in what leaves.
 	departed *departedEdit
 }
@@ -63,7 +65,8 @@ func newBuilder(catalog *watcher.Catalog, rules *Rules, previous *Table) *builde
 		previous: previous, all: previous.rules.Rules != rules,
 		overridden: !slices.Equal(catalog.Overrides(), previous.rules.overrides),
 		services:   previous.services.Edit(), sources: previous.sources.Edit(), whole: previous.whole.Edit(),
-		marks: map[string]map[string]bool{}, names: map[string]bool{}, hosts: map[string][]swap{},
+		marks: map[string]map[string]bool{}, names: map[string]bool{},
+		hosts:    [3]map[string][]swap{{}, {}, {}},
 		departed: previous.departed.edit(),
 	}
 	b.table.counts = previous.counts
@@ -231,18 +234,18 @@ func (b *builder) replaceRoute(old, now *Route) {
 	d.AddedRoutes = append(d.AddedRoutes, now)
 	b.table.counts.Routes[now.Source]++
 	for _, h := range now.Hosts {
-		if old == nil || !slices.Contains(old.Hosts, h) {
-			b.hosts[h] = append(b.hosts[h], swap{nil, now})
+		if old == nil || old.Kind != now.Kind || !slices.Contains(old.Hosts, h) {
+			b.hosts[now.Kind][h] = append(b.hosts[now.Kind][h], swap{nil, now})
 		}
 	}
 }
 
 // swapAt notes that old leaves a host, for now if that is found there too.
 func (b *builder) swapAt(host string, old, now *Route) {
-	if now != nil && !slices.Contains(now.Hosts, host) {
+	if now != nil && (now.Kind != old.Kind || !slices.Contains(now.Hosts, host)) {
 		now = nil
 	}
-	b.hosts[host] = append(b.hosts[host], swap{old, now})
+	b.hosts[old.Kind][host] = append(b.hosts[old.Kind][host], swap{old, now})
 }
 
 func (b *builder) replaceCluster(old, now *Cluster) {
@@ -267,7 +270,7 @@ func (b *builder) buildConfigured() {
 	b.table.configured = b.previous.configured
 	affected := map[int]bool{}
 	for name, routes := range b.table.rules.named {
-		if bare, _, _ := strings.Cut(name, "@"); b.names[bare] {
+		if bare, _, _ := strings.Cut(settingsOf(name), "@"); b.names[bare] {
 			b.buildWhole(name)
 			for _, i := range routes {
 				affected[i] = true
@@ -307,19 +310,19 @@ func (b *builder) rebuildConfigured() {
 	}
 }
 
-// buildWhole builds the cluster of all instances of a service, by the name that the
-// configuration calls it. A service that no registry knows has an empty one: its
-// route answers 503.
+// buildWhole builds the cluster of all instances of a service, by its wholeName. A service
+// that no registry knows has an empty one: its route answers 503.
 func (b *builder) buildWhole(name string) {
-	bare, _, _ := strings.Cut(name, "@")
+	kind, service := kindOfWhole(name)
+	bare, _, _ := strings.Cut(service, "@")
 	c := &Cluster{Name: name, Services: []string{bare}}
-	settings := b.table.rules.policy(name)
-	for _, s := range b.table.catalog.Find(name) {
+	settings := b.table.rules.policy(service)
+	for _, s := range b.table.catalog.Find(service) {
 		a := b.services.Get(s.String())
 		rules := a.firstRules()
 		for i := range s.Instances {
 			e := a.endpoint(i, s.Instances[i].Weight, 0)
-			e.spokenTo(&settings, rules[i])
+			e.spokenTo(kind, &settings, rules[i])
 			c.Endpoints = append(c.Endpoints, e)
 		}
 	}
@@ -332,22 +335,13 @@ func (b *builder) buildWhole(name string) {
 // finishCluster gives a cluster, whose endpoints are complete, its policy and its
 // picker; what the picker keeps comes from the cluster's last form.
 func (b *builder) finishCluster(c, old *Cluster) {
-	c.Policy = b.table.rules.policy(policyName(c))
+	c.Policy = b.table.rules.policy(c.SettingsName())
 	if old != nil {
 		c.state = old.state
 	} else {
 		c.state = b.departed.recallCluster(c.Name)
 	}
 	c.Picker = b.table.rules.Balancers[c.Policy.Balance](c, c.state)
-}
-
-// policyName is the name that a cluster's settings stand under: that of the first of
-// its services, or as the configuration calls it.
-func policyName(c *Cluster) string {
-	if strings.HasPrefix(c.Name, sharedPrefix) {
-		return c.Services[0]
-	}
-	return c.Name
 }
 
 // fromTemplate makes a route of the configuration with its clusters; nil when it
@@ -366,7 +360,7 @@ func (b *builder) fromTemplate(i int) *Route {
 	}
 	for _, a := range armsOf(c) {
 		sum += a.Weight
-		r.Arms = append(r.Arms, newArm(b.whole.Get(a.Service), a.Weight, &c.Override))
+		r.Arms = append(r.Arms, newArm(b.whole.Get(wholeName(r.Kind, a.Service)), a.Weight, &c.Override))
 		r.Sums = append(r.Sums, sum)
 	}
 	return &r

@@ -14,7 +14,8 @@ type claimList []claim
 
 // claim reserves what it covers for services.
 type claim struct {
-	// kind and host say which hosts: none, one, those that end in it, or all.
+	// kind and host say which hosts: none, one, those that end in it, or all. A port is a
+	// host of its own.
 	kind claimKind
 	host string
 	// port says that host has a port; otherwise it covers the host with any.
@@ -49,6 +50,9 @@ func compileClaims(claims []config.Claim) claimList {
 
 func newClaim(c *config.Claim) claim {
 	host := NormalizeHost(c.Host)
+	if strings.HasPrefix(c.Host, ":") {
+		host = c.Host // a port of connections, none of a host
+	}
 	out := claim{
 		kind: claimHost, host: host, port: bareHost(host) != host,
 		path: strings.TrimSuffix(c.Path, "/"), services: c.Services,
@@ -99,7 +103,7 @@ func (c *claim) covers(r *rule) bool {
 	case claimNoHost:
 		return r.host == "" && c.coversPath(r) && (c.path != "" || r.literalPath() == "/")
 	case claimSuffix:
-		return r.host != "" && strings.HasSuffix(host, c.host) && c.coversPath(r)
+		return r.host != "" && r.port == 0 && strings.HasSuffix(host, c.host) && c.coversPath(r)
 	default:
 		return host == c.host && c.coversPath(r)
 	}

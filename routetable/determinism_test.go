@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 	table := Build(catalogOf(
 		service("shop", instance("s1", "shop.com/", "meta shop.com/ strip=/x weight=0.5", "*.shop.com/"), heavy, sick),
 		service("shop@file", instance("f1", "split.com/api", "legacy.com/")),
-		service("legacy", instance("l1", "legacy.com/ proto=tcp", "legacy.com/", "shop.com/")),
+		service("legacy", instance("l1", "legacy.com/ proto=tcp", "legacy.com/", "shop.com/", "x.com/ weight=x")),
 		service("mute", instance("m1")),
 	), rulesOf(split, fancy), nil)
 	got := dump(table)
@@ -108,6 +108,11 @@ func randomInput(d draw) (*watcher.Catalog, *Rules) {
 	for i := range d(4) {
 		rules.Routes = append(rules.Routes, randomRoute(d, i))
 	}
+	if d(3) == 0 {
+		rules.Routes = append(rules.Routes,
+			stream("tcp", "tcp", []string{oneOf(d, "web", "x")}),
+			stream("sni", "tls-passthrough", nil, "b.com", "a.com"))
+	}
 	rules.ExclusiveRoutes = d(2) == 0
 	for range d(3) {
 		rules.Claims = append(rules.Claims, config.Claim{
@@ -122,7 +127,8 @@ func randomInput(d draw) (*watcher.Catalog, *Rules) {
 			var announcements []string
 			for range d(4) {
 				announcements = append(announcements, oneOf(d, "", "", "meta ")+
-					oneOf(d, "a.com/", "b.com/", "*.c.com/x", "/")+randomOptions(d))
+					oneOf(d, "a.com/", "b.com/", "*.c.com/x", "/", ":1", "a.com/ proto=tcp", "*.c.com/ proto=tcp")+
+					randomOptions(d))
 			}
 			in := instance(name+string(rune('a'+i)), announcements...)
 			in.Weight = float64(d(3))
@@ -139,7 +145,8 @@ func randomInput(d draw) (*watcher.Catalog, *Rules) {
 func randomOptions(d draw) string {
 	return oneOf(d, "", "", " weight=0.3", " strip=/x", " listener=web", " weight=x", " foo=bar",
 		" allow=ip:10.0.0.0/8", " allow=x",
-		" redirect=301,https://x$path", " proto=https", " matcher=glob", " matcher=iprefix")
+		" redirect=301,https://x$path", " proto=https", " proto=tcp", " pxyproto=true", " matcher=glob",
+		" matcher=iprefix")
 }
 
 // randomOverrides are those of none to two registries.

@@ -38,9 +38,14 @@ type Endpoint struct {
 	// TLS is how it is spoken to; nil: plainly. It differs between the routes of an
 	// instance that announces them so.
 	TLS *TLS
+	// CheckTLS is how probes speak to it where they do so otherwise; nil: they do not.
+	CheckTLS *TLS
 	// HTTP2 says that it is spoken to by HTTP/2: over TLS, or by prior knowledge. Otherwise
 	// by HTTP/1.1.
 	HTTP2 bool
+	// ProxyProtocol is how it is told its clients: config.ProxyV1, config.ProxyV2, or not
+	// at all, empty.
+	ProxyProtocol string
 	// MaxConnections bounds the connections to it, 0 for no bound; MaxPending the requests
 	// that may wait for one when all are in use.
 	MaxConnections, MaxPending int
@@ -52,6 +57,14 @@ type Endpoint struct {
 
 	// mesh is who must answer by the registry's word.
 	mesh Mesh
+}
+
+// ProbeTLS is how probes speak to it; nil: plainly.
+func (e *Endpoint) ProbeTLS() *TLS {
+	if e.CheckTLS != nil {
+		return e.CheckTLS
+	}
+	return e.TLS
 }
 
 // Up is the registry's verdict: passing and warning instances take traffic,

@@ -25,7 +25,10 @@ func TestFabio(t *testing.T) {
 			{one("a.com/x   strip=/x\tweight=1"), "a.com/x", "a.com/x: s/i 1 /"},
 		},
 		"parsing: verbatim source": {
-			{one(":3306 proto=tcp"), "a.com:3306/", "not served yet: a TCP port"},
+			{one(":3306 proto=tcp"), "a.com:3306/", "none"},
+			{one(":3306 proto=tcp"), ":3306", ":3306: s/i 1 /"},
+			{one(":3306"), ":3306", ":3306: s/i 1 /"},
+			{one(":3306"), ":3307", "none"},
 			{one("a.com"), "a.com/x", "a.com/: s/i 1 /x"},
 		},
 		"parsing: host lower-cased, path's case kept": {
@@ -42,7 +45,23 @@ func TestFabio(t *testing.T) {
 		"proto": {
 			{one("a.com/ proto=http"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=https"), "a.com/", "a.com/: s/i 1 /"},
-			{one("a.com/ proto=tcp"), "a.com/", "not served yet: proto=tcp"},
+			{one("a.com/ proto=tcp"), "a.com/", "none"},
+			{one("a.com/ proto=tcp"), "sni a.com", "a.com/ proto=tcp: s/i 1 /"},
+			{one("a.com/x proto=tcp"), "sni a.com", "a connection that is passed on has no path"},
+			{one("*.a.com proto=tcp"), "sni x.a.com", "*.a.com/ proto=tcp: s/i 1 /"},
+			{one("*.a.com proto=tcp", "b.a.com proto=tcp"), "sni b.a.com", "b.a.com/ proto=tcp: s/i 1 /"},
+			{one("a.com:8443 proto=tcp"), "sni a.com:8443", "a.com:8443/ proto=tcp: s/i 1 /"},
+			{one("a.com:8443 proto=tcp"), "sni a.com:8444", "none"},
+			{one(":1 proto=grpc"), ":1", "a port has proto=tcp, or proto=https where the instance speaks TLS"},
+			{one("/ proto=tcp"), ":1", "proto=tcp wants a port, or the name that TLS clients ask for"},
+			{
+				one("a.com/ proto=tcp redirect=301,https://b.com"), "sni a.com",
+				"redirect= makes no sense where connections are passed on",
+			},
+			{
+				one(":1 strip=/a"), ":1",
+				":1: s/i 1 / (strip=, prepend= and host= have no effect on connections that are passed on)",
+			},
 			{one("a.com/ proto=grpc"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=grpcs"), "a.com/", "a.com/: s/i 1 /"},
 			{one("a.com/ proto=gopher"), "a.com/", "proto=gopher is not one of http, https, h2, h2c, grpc, grpcs, tcp"},
@@ -104,7 +123,7 @@ func TestFabio(t *testing.T) {
 		},
 		"tlsskipverify": {{one("a.com/ tlsskipverify=true"), "a.com/", "a.com/: s/i 1 /"}},
 		"pxyproto": {
-			{one("a.com/ pxyproto=true"), "a.com/", "not served yet: pxyproto=true"},
+			{one("a.com/ pxyproto=true"), "a.com/", "a.com/: s/i 1 / proxy=v1"},
 			{one("a.com/ pxyproto=false"), "a.com/", "a.com/: s/i 1 /"},
 		},
 		"register":       {{one("a.com/ register=x"), "a.com/", "a.com/: s/i 1 / (register=x: nothing is registered)"}},
@@ -177,7 +196,7 @@ func TestFabio(t *testing.T) {
 	} {
 		t.Run(row, func(t *testing.T) {
 			for _, c := range cases {
-				if got := outcome(Build(catalogOf(c.services...), rulesOf(), nil), hit(c.request)); got != c.want {
+				if got := outcome(Build(catalogOf(c.services...), rulesOf(), nil), c.request); got != c.want {
 					t.Errorf("%s\ngot  %s\nwant %s", c.request, got, c.want)
 				}
 			}
@@ -185,9 +204,17 @@ func TestFabio(t *testing.T) {
 	}
 }
 
-// outcome says what becomes of a request: see TestFabio.
-func outcome(table *Table, q *Request) string {
+// outcome says what becomes of a request, of a connection to a port (":3306"), or of one
+// that asks for a name ("sni a.com"): see TestFabio.
+func outcome(table *Table, request string) string {
+	q := hit(request)
 	r := table.Match(q)
+	if port, ok := strings.CutPrefix(request, ":"); ok {
+		r = table.MatchPort("web", port)
+	} else if name, ok := strings.CutPrefix(request, "sni "); ok {
+		name, port, _ := strings.Cut(name, ":")
+		r = table.MatchName("web", port, []byte(name))
+	}
 	if r == nil {
 		if refused := table.Refused(); len(refused) > 0 {
 			return refused[0].Reason
@@ -212,6 +239,10 @@ func outcome(table *Table, q *Request) string {
 			asked := Asked{Scheme: "http", Host: q.Host, HostPort: q.HostPort, Target: q.Path}
 			part += fmt.Sprintf(" %d %s", e.Redirect.Code, e.Redirect.AppendLocation(nil, &asked))
 		}
+		if e.ProxyProtocol != "" {
+			part += " proxy=" + e.ProxyProtocol
+		}
+		part = strings.TrimSpace(part)
 		parts = append(parts, strings.TrimSpace(part+" "+e.Access.String()))
 	}
 	out := r.ID + ": " + strings.Join(parts, ", ")

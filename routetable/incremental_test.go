@@ -34,6 +34,9 @@ func TestChangesAddUpToAFreshBuild(t *testing.T) {
 			if got, want := dump(table), dump(fresh); got != want {
 				t.Fatalf("seed %d, step %d: got\n%s\nwant\n%s", seed, step, got, want)
 			}
+			if got, want := streamsOf(table), streamsOf(fresh); got != want {
+				t.Fatalf("seed %d, step %d: streams go to %s, want %s in\n%s", seed, step, got, want, dump(table))
+			}
 			if !reflect.DeepEqual(fresh.Memory(), memory) {
 				t.Fatalf("seed %d, step %d: remembers %v, want %v", seed, step, fresh.Memory(), memory)
 			}
@@ -45,6 +48,26 @@ func TestChangesAddUpToAFreshBuild(t *testing.T) {
 	if kept == 0 || owned == 0 {
 		t.Errorf("%d rules were kept, %d sources owned", kept, owned)
 	}
+}
+
+// streamsOf says which routes take some connections.
+func streamsOf(table *Table) string {
+	var out []string
+	add := func(r *Route) {
+		id := "-"
+		if r != nil {
+			id = r.ID
+		}
+		out = append(out, id)
+	}
+	for _, listener := range []string{"web", "x"} {
+		add(table.MatchPort(listener, "1"))
+		add(table.MatchPort(listener, "2"))
+		for _, name := range []string{"a.com", "b.com", "x.c.com", ""} {
+			add(table.MatchName(listener, "1", []byte(name)))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // randomStep changes some of the services, and now and then the rest.

@@ -29,19 +29,21 @@ type Request struct {
 // the one with the longest suffix first; any host. Under each the paths: exact,
 // longest prefix, pattern. A host none of whose routes takes the request falls
 // through to the next (Fabio's rule).
-func (t *Table) Match(q *Request) *Route {
+func (t *Table) Match(q *Request) *Route { return t.hosts.match(q) }
+
+func (h *hostTable) match(q *Request) *Route {
 	if len(q.Port) > 0 {
-		if r := t.hosts.exact.GetBytes(q.HostPort).match(q); r != nil {
+		if r := h.exact.GetBytes(q.HostPort).match(q); r != nil {
 			return r
 		}
 	}
-	if r := t.hosts.exact.GetBytes(q.Host).match(q); r != nil {
+	if r := h.exact.GetBytes(q.Host).match(q); r != nil {
 		return r
 	}
-	if t.hosts.patterns() {
-		if r := t.hosts.matchPatterns(q); r != nil {
+	if h.patterns() {
+		if r := h.matchPatterns(q); r != nil {
 			return r
 		}
 	}
-	return t.hosts.anyHost.match(q)
+	return h.anyHost.match(q)
 }

@@ -27,6 +27,35 @@ func (t PathType) String() string {
 	return [...]string{"prefix", "exact", "glob", "regex", "iprefix"}[t]
 }
 
+// Kind is what a route takes.
+type Kind uint8
+
+// The kinds of routes.
+const (
+	// Requests are found by host and path.
+	Requests Kind = iota
+	// Connections are found by the port of the listener.
+	Connections
+	// Names are TLS connections, found by the name that the client asks for.
+	Names
+)
+
+// String returns the configuration's word for the protocol of the routes.
+func (k Kind) String() string {
+	return [...]string{config.ProtocolHTTP, config.ProtocolTCP, config.ProtocolPassthrough}[k]
+}
+
+func kindOfRoute(protocol string) Kind {
+	switch protocol {
+	case config.ProtocolTCP:
+		return Connections
+	case config.ProtocolPassthrough:
+		return Names
+	default:
+		return Requests
+	}
+}
+
 // Source is where a route comes from, in rising order of precedence.
 type Source uint8
 
@@ -53,7 +82,10 @@ type Route struct {
 	// Owner is who made the rule: a position in a file, or service and tag.
 	Owner string
 
-	// Hosts are the patterns it is found under, lower case; "" is any host.
+	// Kind is what it takes.
+	Kind Kind
+	// Hosts are the patterns it is found under, lower case; "" is any host. One that takes
+	// connections by their port has that, with a colon in front, or nothing.
 	Hosts    []string
 	Path     string
 	PathType PathType

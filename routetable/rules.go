@@ -37,8 +37,8 @@ type ruleSet struct {
 	ids map[string]string
 	// holds are the plain matches of the routes; they hide the same ones announced.
 	holds map[string][]hold
-	// named are the indexes of the routes that go to a service, by the name the
-	// configuration calls it.
+	// named are the indexes of the routes that go to a service, by the wholeName of its
+	// cluster.
 	named map[string][]int
 }
 
@@ -67,7 +67,7 @@ func compileRules(rules *Rules, overrides []*watcher.Overrides) *ruleSet {
 // newTemplate makes the route of a rule, but for its ID, its pattern and its clusters.
 func newTemplate(c *config.Route, source Source) *Route {
 	return &Route{
-		Source: source, Owner: c.Pos.String(),
+		Source: source, Owner: c.Pos.String(), Kind: kindOfRoute(c.Protocol),
 		Hosts: hostsOf(c.Match), Path: cmp.Or(c.Match.Path, "/"), PathType: pathType(c.Match.PathType),
 		Listeners: c.Match.Listeners, Methods: c.Match.Methods, Headers: headersOf(c.Match),
 		GRPC: c.Match.GRPC != nil, Priority: c.Priority,
@@ -109,7 +109,7 @@ func (s *ruleSet) yield(r *Route) {
 	hosts := r.Hosts
 	r.Hosts = nil
 	for _, h := range hosts {
-		match := matchOf(h, r.Path, r.PathType)
+		match := matchOf(r.Kind, h, r.Path, r.PathType)
 		if holder, held := s.holder(match, r.Listeners); held {
 			s.conflicts = append(s.conflicts, Conflict{Match: match, Winner: holder, Loser: r.Owner})
 		} else {
@@ -137,13 +137,13 @@ func (s *ruleSet) compile(c *config.Route, r *Route, by watcher.Key) {
 	}
 	s.routes[at] = r
 	for _, arm := range armsOf(c) {
-		if !slices.Contains(s.named[arm.Service], at) {
-			s.named[arm.Service] = append(s.named[arm.Service], at)
+		if name := wholeName(r.Kind, arm.Service); !slices.Contains(s.named[name], at) {
+			s.named[name] = append(s.named[name], at)
 		}
 	}
 	if plain(c) {
 		for _, h := range r.Hosts {
-			match := matchOf(h, r.Path, r.PathType)
+			match := matchOf(r.Kind, h, r.Path, r.PathType)
 			s.holds[match] = append(s.holds[match], hold{r.Owner, r.Listeners})
 		}
 	}

@@ -39,7 +39,7 @@ func (b *builder) buildSource(key string, claimants []string, before *source) *s
 		}
 	}
 	r := &all[0].rule
-	s := &source{claimants: claimants, match: matchOf(r.host, r.path, r.pathType)}
+	s := &source{claimants: claimants, match: r.match()}
 	offers, losers := winners(all)
 	if b.table.rules.ExclusiveRoutes {
 		s.owner = b.ownerOf(key, offers, before)
@@ -56,7 +56,7 @@ func (b *builder) buildSource(key string, claimants []string, before *source) *s
 	s.cluster = b.sharedCluster(key, offers, accessOf(all), before)
 	s.route = &Route{
 		ID: b.announcedID(key), Source: Source(first.origin), Owner: first.name(),
-		Hosts: []string{first.rule.host}, Path: first.rule.path, PathType: first.rule.pathType,
+		Kind: first.rule.kind(), Hosts: []string{first.rule.host}, Path: first.rule.path, PathType: first.rule.pathType,
 		Listeners: first.rule.listeners, Arms: []Arm{newArm(s.cluster, 1, &config.Override{})},
 	}
 	// The path of an announced glob is made of literals and stars: it compiles.
@@ -201,7 +201,7 @@ func (b *builder) sharedCluster(
 		if i == 0 || offers[i-1].by != o.by {
 			settings = new(b.table.rules.policy(o.by.service.Service))
 		}
-		e.spokenTo(settings, &o.rule)
+		e.spokenTo(o.rule.kind(), settings, &o.rule)
 		c.Restricted = c.Restricted || e.Access != nil
 		if r := o.rule.redirect; r != nil {
 			e.Redirect, c.Answers = announcedRedirect(r.code, r.url, e.Rewrite), true

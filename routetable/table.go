@@ -28,8 +28,11 @@ type Table struct {
 	// configured are the configuration's routes, nil where one was refused.
 	configured []*Route
 	hosts      hostTable
-	counts     Counts
-	delta      Delta
+	// names finds connections by the name their clients ask for, ports by the listener's
+	// port.
+	names, ports hostTable
+	counts       Counts
+	delta        Delta
 	// remembered is what the first table is to know, until it is built; nil: nothing.
 	remembered *remembered
 	departed   *departed
@@ -144,10 +147,8 @@ func (t *Table) Services() []ServiceReport {
 // overrides is: that is what it asked for, by other means.
 func (t *Table) reportOf(a *announcer) ServiceReport {
 	key := a.service.Key
-	_, byName := t.rules.named[key.Service]
-	_, byKey := t.rules.named[key.String()]
 	switch {
-	case byName || byKey || slices.ContainsFunc(a.offers, t.serves):
+	case t.rules.names(key) || slices.ContainsFunc(a.offers, t.serves):
 		return ServiceReport{Key: key, Routed: true}
 	case len(a.offers) > 0:
 		return ServiceReport{Key: key, Reason: "another service holds what it announces"}

@@ -3,6 +3,7 @@ package routetable
 import (
 	"cmp"
 	"net"
+	"strings"
 
 	"usher/config"
 	"usher/watcher"
@@ -20,6 +21,8 @@ type TLS struct {
 	// Mesh is who must answer where a service mesh is used; its certificates count then,
 	// and nothing else here does.
 	Mesh Mesh
+	// Bare says that no protocol within TLS is offered: nobody knows which it is.
+	Bare bool
 }
 
 // Mesh names a service as its mesh does. Two that are equal are the same.
@@ -58,7 +61,10 @@ func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
 // spokenTo sets how the endpoint is connected to and judged: by the settings of its
 // service, which it keeps, and by the rule that announced it, nil for none. The settings
 // go before the rule.
-func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
+//
+// What a route by name passes on is TLS already, whoever's certificate that is: only
+// probes begin it. For one by port only what a rule by port says counts.
+func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
 	e.Health = &settings.Health
 	if e.spokenToByMesh(settings) {
@@ -67,18 +73,44 @@ func (e *Endpoint) spokenTo(settings *config.Policy, r *rule) {
 	if r == nil {
 		r = &rule{}
 	}
-	proto := cmp.Or(settings.Upstream.Protocol, r.proto)
-	e.HTTP2 = proto == "h2" || proto == "h2c" || proto == "grpc" || proto == "grpcs"
-	if proto != "https" && proto != "h2" && proto != "grpcs" {
-		return
+	proto := r.proto
+	if kind != r.kind() && (kind != Requests || proto == protoTCP) {
+		proto = ""
 	}
-	t := settings.Upstream.TLS
-	e.TLS = &TLS{
-		ServerName: cmp.Or(t.ServerName, r.serverName, r.hostName(), hostOf(e.Address)),
+	proto = cmp.Or(settings.Upstream.Protocol, proto)
+	e.HTTP2 = kind == Requests && byHTTP2(proto)
+	if e.ProxyProtocol = settings.Upstream.ProxyProtocol; e.ProxyProtocol == "" && r.proxyProtocol {
+		e.ProxyProtocol = config.ProxyV1
+	}
+	if e.HTTP2 {
+		e.ProxyProtocol = "" // one connection serves many clients
+	}
+	t := &settings.Upstream.TLS
+	switch {
+	case kind == Names:
+		e.CheckTLS = e.secured(t, bareHost(r.host), t.PEM.CA == "")
+	case proto == protoHTTPS, proto == "h2", proto == "grpcs":
 		// Whoever names the authorities wants them asked, whatever an instance says.
-		SkipVerify: t.InsecureSkipVerify || r.skipVerify && t.PEM.CA == "",
-		PEM:        t.PEM,
+		e.TLS = e.secured(t, cmp.Or(r.serverName, r.hostName()), r.skipVerify && t.PEM.CA == "")
+		e.TLS.Bare = kind == Connections
 	}
+}
+
+// secured is how TLS is spoken to the endpoint. The settings go before the name that a rule
+// gives it, which goes before its address.
+func (e *Endpoint) secured(t *config.UpstreamTLS, name string, anyCertificate bool) *TLS {
+	if strings.ContainsAny(name, "*?") {
+		name = ""
+	}
+	return &TLS{
+		ServerName: cmp.Or(t.ServerName, name, hostOf(e.Address)),
+		SkipVerify: t.InsecureSkipVerify || anyCertificate, PEM: t.PEM,
+	}
+}
+
+// byHTTP2 says whether a protocol is one of HTTP/2.
+func byHTTP2(proto string) bool {
+	return proto == "h2" || proto == "h2c" || proto == "grpc" || proto == "grpcs"
 }
 
 // hostName is the name that a rule gives to its instance; empty: none.

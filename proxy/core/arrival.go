@@ -14,6 +14,7 @@ type Arrival struct {
 // returned: there is nothing to say that would not cost more than it helps.
 func (l *Listener) Admit(c *wire.Client) *Arrival {
 	a := &Arrival{Client: c, Peer: l.NewPeer(c.Remote, c.Local), listener: l}
+	a.Peer.Taken = c.Taken
 	if l.Enter(&a.Peer) != Admitted {
 		_ = c.TCP.Close()
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"usher/config"
 	"usher/metrics"
+	"usher/proxy/preface"
 	"usher/proxy/upstream"
 	"usher/proxy/wire"
 	"usher/routetable"
@@ -91,6 +92,8 @@ type Exchange struct {
 	// request anywhere.
 	usedScheme string
 	own        Own
+	// stream says that it is no request, but a connection that is carried as a whole.
+	stream bool
 
 	attempt Attempt
 	scratch scratch
@@ -121,7 +124,7 @@ type scratch struct {
 
 // Attempt is one try at one endpoint. It is valid until the next call of Next.
 type Attempt struct {
-	Pool *upstream.Pool
+	Pool upstream.Source
 	// Fresh asks for a new connection: a used one just turned out dead.
 	Fresh bool
 	// Target is what to ask for.
@@ -159,7 +162,7 @@ func (x *Exchange) Reset() {
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
-	x.query.Skip = nil
+	x.query.Skip, x.stream = nil, false
 	x.pick.Reset()
 }
 
@@ -281,7 +284,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 		x.redirect(e.Redirect)
 		return nil, Answered
 	}
-	if first {
+	if first && !x.stream {
 		c.prepare(x)
 	}
 	if !x.held {
@@ -295,7 +298,7 @@ func (c *Core) Next(x *Exchange) (*Attempt, Reason) {
 // begin makes the attempt at endpoint i.
 func (c *Core) begin(x *Exchange, i int, fresh bool) {
 	x.attempt = Attempt{
-		Pool: poolsOf(x.cluster)[i], Fresh: fresh,
+		Pool: x.source(i), Fresh: fresh,
 		Deadline: x.deadline(), Timeout: x.policy.Timeout, Policy: x.policy,
 	}
 	if x.CallTimeout > 0 {
@@ -304,11 +307,23 @@ func (c *Core) begin(x *Exchange, i int, fresh bool) {
 			x.shorten(c.Sweeper.Now())
 		}
 	}
-	x.attempt.Target, x.attempt.Host = x.rewrite(x.cluster.Endpoints[i])
+	if !x.stream {
+		x.attempt.Target, x.attempt.Host = x.rewrite(x.cluster.Endpoints[i])
+	}
 	x.limitTry()
 	if x.stay.guard.adaptive.Load() != nil {
 		x.began = c.Sweeper.Now()
 	}
+}
+
+// source is where connections to endpoint i come from.
+func (x *Exchange) source(i int) upstream.Source {
+	pool := poolsOf(x.cluster)[i]
+	version := x.cluster.Endpoints[i].ProxyProtocol
+	if version == "" {
+		return pool
+	}
+	return &upstream.Teller{Pool: pool, Preface: preface.Header(version, x.Peer.Remote, x.Peer.Local)}
 }
 
 // choose picks the endpoint of the next try, and passes over those that cannot take it.

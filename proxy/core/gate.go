@@ -16,16 +16,20 @@ const (
 	RefusedByTotal
 	RefusedByListener
 	RefusedByClient
+	// RefusedByHeader is no limit: the PROXY header was missing or malformed, or late.
+	RefusedByHeader
 	refusalCount
 )
 
 // String returns the refusal's word in the metrics, empty for Admitted.
 func (r Refusal) String() string {
-	return [refusalCount]string{"", "total", "listener", "client"}[r]
+	return [refusalCount]string{"", "total", "listener", "client", "proxy_header"}[r]
 }
 
 // Refusals returns all of them but Admitted.
-func Refusals() []Refusal { return []Refusal{RefusedByTotal, RefusedByListener, RefusedByClient} }
+func Refusals() []Refusal {
+	return []Refusal{RefusedByTotal, RefusedByListener, RefusedByClient, RefusedByHeader}
+}
 
 // Limits counts the client connections of all listeners. Its methods may be called from
 // any goroutine.
@@ -70,6 +74,26 @@ func (g *Gate) Limits() *Limits { return g.limits }
 // Refused is how many connections were refused for a reason.
 func (g *Gate) Refused(r Refusal) uint64 { return g.refused[r].Load() }
 
+// Take counts a connection of which nothing is known yet, or says which limit it is
+// beyond. One that is Admitted either Enters with a Peer that is Taken, or is given up by
+// Drop.
+func (l *Listener) Take() Refusal {
+	r := l.gate.take(l)
+	if r != Admitted {
+		l.gate.refused[r].Add(1)
+	}
+	return r
+}
+
+// Refuse counts a connection that was refused.
+func (l *Listener) Refuse(r Refusal) { l.gate.refused[r].Add(1) }
+
+// Drop ends what Take began.
+func (l *Listener) Drop() {
+	l.gate.open.Add(-1)
+	l.gate.limits.open.Add(-1)
+}
+
 // Enter counts a connection of p, or says which of the listener's limits it is beyond.
 // One that is Admitted must Leave.
 func (l *Listener) Enter(p *Peer) Refusal {
@@ -82,17 +106,25 @@ func (l *Listener) Enter(p *Peer) Refusal {
 }
 
 func (g *Gate) enter(l *Listener, p *Peer) Refusal {
+	if !p.Taken {
+		if r := g.take(l); r != Admitted {
+			return r
+		}
+	}
+	if limit := l.MaxConnectionsPerClient; limit > 0 && !p.Trusted && !g.enterClient(p, limit) {
+		l.Drop()
+		return RefusedByClient
+	}
+	return Admitted
+}
+
+func (g *Gate) take(l *Listener) Refusal {
 	if !addBelow(&g.limits.open, g.limits.max.Load()) {
 		return RefusedByTotal
 	}
 	if !addBelow(&g.open, int64(l.MaxConnections)) {
 		g.limits.open.Add(-1)
 		return RefusedByListener
-	}
-	if limit := l.MaxConnectionsPerClient; limit > 0 && !p.Trusted && !g.enterClient(p, limit) {
-		g.open.Add(-1)
-		g.limits.open.Add(-1)
-		return RefusedByClient
 	}
 	return Admitted
 }
@@ -102,8 +134,7 @@ func (l *Listener) Leave(p *Peer) {
 	if p.counted {
 		l.gate.leaveClient(p)
 	}
-	l.gate.open.Add(-1)
-	l.gate.limits.open.Add(-1)
+	l.Drop()
 }
 
 // addBelow adds one to n unless it has reached the limit; 0 is no limit.

@@ -44,12 +44,12 @@ func (x *Exchange) recognise() {
 	if w.timed {
 		x.pick.Now = x.Start
 	}
-	if w.hashed {
+	if w.hashed && (!x.stream || w.key.Source == config.HashClientIP) {
 		if text := x.hashed(w.key); len(text) > 0 {
 			x.pick.Key, x.pick.HasKey = xxhash.Sum64(text), true
 		}
 	}
-	if w.sticky != nil {
+	if w.sticky != nil && !x.stream {
 		x.sticky = w.sticky
 		x.pick.SetHome(x.home())
 	}

@@ -41,7 +41,7 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 		e := x.cluster.Endpoints[i]
 		h = Hedged{index: i, endpoint: e, guard: x.stay.guard, core: c, began: c.Sweeper.Now()}
 		h.Attempt = Attempt{
-			Pool: poolsOf(x.cluster)[i], Timeout: x.policy.Timeout,
+			Pool: x.source(i), Timeout: x.policy.Timeout,
 			Deadline: x.deadline(), Policy: x.policy,
 		}
 		h.Target, h.Host = x.rewrite(e)

@@ -3,6 +3,8 @@ package core
 import (
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,8 +23,9 @@ type Listener struct {
 	// included; nil: there is none.
 	HSTS []byte
 
-	trusted []netip.Prefix
-	gate    *Gate
+	// trusted are the proxies whose fields are believed, tellers those whose PROXY headers.
+	trusted, tellers []netip.Prefix
+	gate             *Gate
 }
 
 // NewListener returns the Listener of a validated configuration, bound to addr. The
@@ -36,12 +39,32 @@ func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener, gate *Ga
 			l.HSTS = []byte("Strict-Transport-Security: " + c.TLS.HSTS.Value() + "\r\n")
 		}
 	}
-	for _, t := range c.TrustedProxies {
+	if c.Port > 0 {
+		l.Port = strconv.Itoa(c.Port)
+	}
+	l.tellers = prefixes(c.ProxyProtocol.From)
+	l.trusted = prefixes(c.TrustedProxies)
+	return l
+}
+
+// Tells says whether what a peer says in a PROXY header is believed.
+func (l *Listener) Tells(peer net.Addr) bool {
+	tcp, ok := peer.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(l.tellers, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// prefixes reads addresses and ranges that the configuration has checked.
+func prefixes(list []string) (out []netip.Prefix) {
+	for _, t := range list {
 		if p, err := parsePrefix(t); err == nil {
-			l.trusted = append(l.trusted, p)
+			out = append(out, p)
 		}
 	}
-	return l
+	return out
 }
 
 // parsePrefix reads a CIDR or a single address.
@@ -76,8 +99,12 @@ type Peer struct {
 	// a zone. Addr is not valid for a connection that is not TCP.
 	IP   []byte
 	Addr netip.Addr
+	// Remote is the address with its port, Local the one it connected to.
+	Remote, Local net.Addr
 	// Trusted says that its forwarding fields are believed.
 	Trusted bool
+	// Taken says that the connection was counted by Take.
+	Taken bool
 	// Identity tells endpoints who the client is by its certificate, where it showed one
 	// and the listener wants that; without a name there is nothing to tell. See Identify.
 	Identity Field
@@ -92,10 +119,10 @@ type Peer struct {
 func (l *Listener) NewPeer(addr, local net.Addr) Peer {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return Peer{IP: []byte(addr.String())}
+		return Peer{IP: []byte(addr.String()), Remote: addr, Local: local}
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	p := Peer{IP: []byte(ip.String()), Addr: ip}
+	p := Peer{IP: []byte(ip.String()), Addr: ip, Remote: addr, Local: local}
 	if l.Forwarded {
 		p.by = local.String()
 	}

@@ -71,10 +71,17 @@ func (ts *Tunnels) Cancel() { ts.taken.Add(-1) }
 // until the tunnel's End, which also records the request: the caller does not call the
 // Core's.
 func (ts *Tunnels) Open(x *Exchange) *Tunnel {
+	t := ts.open(x)
+	t.upgraded = true
+	ts.core.metrics.TunnelOpened(t.service)
+	return t
+}
+
+func (ts *Tunnels) open(x *Exchange) *Tunnel {
 	e := x.cluster.Endpoints[x.endpoint]
 	service := x.cluster.Services[e.ServiceIndex]
 	t := &Tunnel{
-		owner: ts, state: e.State, service: service, start: x.Start,
+		owner: ts, endpoint: e, service: service, start: x.Start,
 		// The route may be gone from the table by the time the tunnel ends.
 		series: ts.core.metrics.Acquire(x.route.ID, service),
 		sample: metrics.Sample{
@@ -86,7 +93,6 @@ func (ts *Tunnels) Open(x *Exchange) *Tunnel {
 	x.held = false
 	t.stay, x.stay = x.stay, stay{}
 	t.stay.change(x.Shard)
-	ts.core.metrics.TunnelOpened(service)
 	return t
 }
 
@@ -94,10 +100,12 @@ func (ts *Tunnels) Open(x *Exchange) *Tunnel {
 // bytes both ways. It takes the place of the Exchange, whose buffers others need while
 // the tunnel, which may live for days, is idle. End must be called once.
 type Tunnel struct {
-	owner  *Tunnels
-	state  *routetable.State
-	series *metrics.Route
-	sample metrics.Sample
+	owner    *Tunnels
+	endpoint *routetable.Endpoint
+	series   *metrics.Route
+	sample   metrics.Sample
+	// upgraded says that it is counted among the connections that changed their protocol.
+	upgraded bool
 	// service is the label of the gauge.
 	service string
 	start   int64
@@ -112,7 +120,7 @@ type Tunnel struct {
 // with, received and sent are the bytes carried from and to the client, and reason is
 // None for an end that nobody is to blame for.
 func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) {
-	t.state.InFlight.Add(-1)
+	t.endpoint.State.InFlight.Add(-1)
 	t.stay.leave(t.sample.Shard)
 	s := t.sample
 	s.Code, s.Reason, s.Duration = code, reason.sampleIndex(), duration(now-t.start)
@@ -121,25 +129,27 @@ func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) 
 	m := t.owner.core.metrics
 	t.series.Count(&s)
 	m.Release(t.series)
-	m.TunnelClosed(t.service)
+	if t.upgraded {
+		m.TunnelClosed(t.service)
+	}
 	t.owner.taken.Add(-1)
 }
 
 // Over says whether a tunnel that carried its last byte at the given time has lived long
 // enough: it was idle for too long, or its endpoint left the table too long ago. One
 // goroutine calls it for all tunnels of a listener, every now and then.
-func (t *Tunnel) Over(last, now int64) bool {
+func (t *Tunnel) Over(last, now int64) (over, idle bool) {
 	switch {
 	case t.idle > 0 && now-last >= int64(t.idle):
-		return true
+		return true, true
 	case t.drain <= 0:
-		return false
-	case t.owner.has(t.state, now):
+		return false, false
+	case t.owner.has(t.endpoint.State, now):
 		t.left = 0
 	case t.left == 0:
 		t.left = now
 	}
-	return t.left > 0 && now-t.left >= int64(t.drain)
+	return t.left > 0 && now-t.left >= int64(t.drain), false
 }
 
 // presentEvery is how often the endpoints of a new table are listed at most.

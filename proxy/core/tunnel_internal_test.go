@@ -69,7 +69,7 @@ func TestTunnelOver(t *testing.T) {
 	var inTable routetable.State
 	ts := &Tunnels{core: c, present: map[*routetable.State]struct{}{&inTable: {}}, table: c.Table()}
 	gone := func(drain time.Duration) *Tunnel {
-		return &Tunnel{owner: ts, state: new(routetable.State), drain: drain}
+		return &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: new(routetable.State)}, drain: drain}
 	}
 	for _, tc := range []struct {
 		name   string
@@ -85,7 +85,12 @@ func TestTunnelOver(t *testing.T) {
 			[]int64{1, second, 2*second + 1, 3 * second},
 			"nnny",
 		},
-		{"present", &Tunnel{owner: ts, state: &inTable, drain: 1}, []int64{1, 1}, []int64{1, 1e6 * second}, "nn"},
+		{
+			"present", &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &inTable}, drain: 1},
+			[]int64{1, 1},
+			[]int64{1, 1e6 * second},
+			"nn",
+		},
 		{
 			"left, though in use", gone(2 * time.Second),
 			[]int64{10 * second, 11 * second, 12 * second},
@@ -96,7 +101,7 @@ func TestTunnelOver(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			got := ""
 			for i := range tc.now {
-				if tc.tunnel.Over(tc.last[i], tc.now[i]) {
+				if isOver(tc.tunnel, tc.last[i], tc.now[i]) {
 					got += "y"
 				} else {
 					got += "n"
@@ -118,20 +123,20 @@ func TestTunnelEndpointReturns(t *testing.T) {
 	c.table.Store(first)
 	var s routetable.State
 	ts := &Tunnels{core: c, present: map[*routetable.State]struct{}{&s: {}}, table: first, at: second}
-	tunnel := &Tunnel{owner: ts, state: &s, drain: 2 * time.Second}
+	tunnel := &Tunnel{owner: ts, endpoint: &routetable.Endpoint{State: &s}, drain: 2 * time.Second}
 	c.table.Store(then) // in which the endpoint is not
-	if tunnel.Over(0, 2*second-1) || tunnel.left != 0 {
+	if isOver(tunnel, 0, 2*second-1) || tunnel.left != 0 {
 		t.Error("the table is listed too often")
 	}
-	if tunnel.Over(0, 2*second) || tunnel.left != 2*second {
+	if isOver(tunnel, 0, 2*second) || tunnel.left != 2*second {
 		t.Error("the endpoint's leaving is not seen")
 	}
 	ts.present[&s] = struct{}{}
-	if tunnel.Over(0, 4*second) || tunnel.left != 0 {
+	if isOver(tunnel, 0, 4*second) || tunnel.left != 0 {
 		t.Error("the endpoint's return is not seen")
 	}
 	delete(ts.present, &s)
-	if tunnel.Over(0, 5*second) || !tunnel.Over(0, 7*second) {
+	if isOver(tunnel, 0, 5*second) || !isOver(tunnel, 0, 7*second) {
 		t.Error("the second leaving does not count from its own time")
 	}
 }
@@ -153,4 +158,9 @@ func TestTunnelsReserve(t *testing.T) {
 			t.Fatal("0 is a limit")
 		}
 	}
+}
+
+func isOver(t *Tunnel, last, now int64) bool {
+	over, _ := t.Over(last, now)
+	return over
 }

@@ -52,7 +52,7 @@ type conn struct {
 	slept bool
 
 	// tunnel is set for good once the connection has changed its protocol.
-	tunnel atomic.Pointer[tunnel]
+	tunnel atomic.Pointer[upgraded]
 
 	turn turn
 	*work
@@ -82,7 +82,7 @@ var works = sync.Pool{New: func() any {
 // Expire implements wire.Expirer and ends whatever the connection waits for.
 func (c *conn) Expire() {
 	if t := c.tunnel.Load(); t != nil {
-		t.finish()
+		t.Finish()
 		return
 	}
 	if !c.closeParked() {
@@ -95,7 +95,7 @@ func (c *conn) Expire() {
 // parked. While the endpoint is waited for that is told.
 func (c *conn) Probe() {
 	if t := c.tunnel.Load(); t != nil {
-		t.look(c.now())
+		t.Look(c.now())
 		return
 	}
 	if c.state.Load() == idle {
@@ -140,7 +140,7 @@ func (c *conn) serveAll() (parks bool) {
 	for c.serveTurn(callback) {
 	}
 	if t := c.tunnel.Load(); t != nil {
-		t.run()
+		c.runTunnel(t)
 	}
 	c.release()
 	return c.state.Load() == left && !c.turn.end

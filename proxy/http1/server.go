@@ -108,7 +108,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Shutdown closes the idle connections, lets the others finish their request, and
 // waits for them. Tunnels go on unless they are silent for drainQuiet. When ctx ends it
 // cuts what is left, with everything else under the same sweeper, and returns the number
-// of connections. Tunnels then have the tunnelGrace, unless ctx was cancelled.
+// of connections. Tunnels then have a grace, unless ctx was cancelled.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	defer s.forwarder.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
@@ -124,7 +124,7 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.each(func(c *conn) {
 		cut++
 		if t := c.tunnel.Load(); t != nil && atOnce {
-			t.cut()
+			t.Cut()
 		}
 	})
 	// A connection's goroutine may wait for its endpoint: end those waits too, and

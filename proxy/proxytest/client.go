@@ -48,7 +48,17 @@ func Dial(tb testing.TB, address string) *Client {
 // TryDial is Dial for goroutines that may not end the test.
 func TryDial(tb testing.TB, address string) (*Client, error) {
 	tb.Helper()
-	nc, err := (&net.Dialer{Timeout: Patience}).DialContext(tb.Context(), "tcp", address)
+	return DialFrom(tb, "", address)
+}
+
+// DialFrom is TryDial from an address of this machine; empty: any.
+func DialFrom(tb testing.TB, ip, address string) (*Client, error) {
+	tb.Helper()
+	d := net.Dialer{Timeout: Patience}
+	if ip != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(ip)}
+	}
+	nc, err := d.DialContext(tb.Context(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}

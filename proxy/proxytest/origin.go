@@ -41,6 +41,8 @@ type Conn struct {
 	Nth int
 
 	origin *Origin
+	// disowned says that somebody else closes it.
+	disowned bool
 	// taken is what was read since Taken was called last.
 	taken bytes.Buffer
 }
@@ -91,7 +93,9 @@ func (o *Origin) add(nc net.Conn) *Conn {
 }
 
 func (o *Origin) remove(c *Conn) {
-	c.Close()
+	if !c.disowned {
+		c.Close()
+	}
 	o.mu.Lock()
 	delete(o.open, c)
 	o.mu.Unlock()
@@ -145,6 +149,12 @@ func (c *Conn) Taken() string {
 	s := c.taken.String()
 	c.taken.Reset()
 	return s
+}
+
+// Disown leaves the connection open when serve returns: somebody else has it.
+func (c *Conn) Disown() {
+	_ = c.SetDeadline(time.Time{})
+	c.disowned = true
 }
 
 // CloseWrite ends what the origin says.

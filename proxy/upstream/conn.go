@@ -37,6 +37,8 @@ type Conn struct {
 	Waiter Waiter
 
 	pool *Pool
+	// told says that it began with the name of a client.
+	told bool
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
 	// secure is TLS over tcp; nil: plain.
@@ -237,6 +239,16 @@ func (c *Conn) Expire() {
 	_ = c.tcp.SetDeadline(time.Unix(1, 0))
 }
 
+// Unbuffer gives the buffer up for good: the owner reads from the Conn itself. Nothing is
+// in it.
+func (c *Conn) Unbuffer() {
+	if c.Reader != nil {
+		c.Reader.Reset(nil)
+		readers.Put(c.Reader)
+		c.Reader = nil
+	}
+}
+
 // Alive says whether an idle connection is as it was left: open, and nothing
 // received. Bytes that nobody asked for belong to no request.
 func (c *Conn) Alive() bool {
@@ -264,11 +276,7 @@ func (c *Conn) begin() {
 // end takes the buffer away.
 func (c *Conn) end() {
 	c.Waiter = nil
-	if c.Reader != nil {
-		c.Reader.Reset(nil)
-		readers.Put(c.Reader)
-		c.Reader = nil
-	}
+	c.Unbuffer()
 }
 
 // Close closes the connection for good. It does not wait.
@@ -321,7 +329,7 @@ func (c *Conn) Abort() {
 // response to its end and armed nothing.
 func (c *Conn) Release() {
 	c.Watch.Arm(0) // before the question whether it has fired: after that it cannot
-	if c.Reader.Buffered() > 0 || c.Watch.Fired() {
+	if c.told || c.Reader.Buffered() > 0 || c.Watch.Fired() {
 		c.Close()
 		return
 	}

@@ -21,6 +21,8 @@ type Pending struct {
 	// left is closed when nobody waits any more.
 	left  chan struct{}
 	leave sync.Once
+	// preface is what a connection is to begin with, nil: it may be any.
+	preface []byte
 }
 
 // Queue takes a place in the queue. The error is of kind Full where there is none.
@@ -69,11 +71,23 @@ func (w *Pending) Wait(pending, connect time.Duration) (*Conn, *Error) {
 func (w *Pending) Cancel() { w.leave.Do(func() { close(w.left) }) }
 
 func (w *Pending) use(c *Conn, connect time.Duration) (*Conn, *Error) {
+	if c != nil && len(w.preface) > 0 {
+		w.pool.instead(c)
+		c = nil
+	}
 	if c == nil {
-		return w.pool.dial(connect)
+		return w.pool.dial(w.preface, connect)
 	}
 	c.begin()
 	return c, nil
+}
+
+// instead closes a connection and keeps its place.
+func (p *Pool) instead(c *Conn) {
+	p.mu.Lock()
+	p.places++
+	p.mu.Unlock()
+	c.Close()
 }
 
 func (w *Pending) giveBack(c *Conn) {

@@ -51,6 +51,10 @@ type Pool struct {
 // have are in use: then Queue. An idle one may be stale, which its first read tells
 // (ErrStale), or Alive.
 func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
+	return p.get(fresh, nil, timeout)
+}
+
+func (p *Pool) get(fresh bool, preface []byte, timeout time.Duration) (*Conn, *Error) {
 	if p.shared != nil {
 		return p.shared.get(fresh, timeout)
 	}
@@ -63,7 +67,7 @@ func (p *Pool) Get(fresh bool, timeout time.Duration) (*Conn, *Error) {
 		p.series.Exhausted()
 		return nil, fullError()
 	default:
-		return p.dial(timeout)
+		return p.dial(preface, timeout)
 	}
 }
 
@@ -129,13 +133,14 @@ func (p *Pool) bound(maxOpen, maxPending int) {
 	p.serveQueue()
 }
 
-// dial makes a connection, for which the caller has a place.
-func (p *Pool) dial(timeout time.Duration) (*Conn, *Error) {
+// dial makes a connection, for which the caller has a place. One that begins with a
+// preface serves nobody after its first user.
+func (p *Pool) dial(preface []byte, timeout time.Duration) (*Conn, *Error) {
 	if p.shared != nil {
 		return p.shared.dial(timeout)
 	}
 	begin := time.Now()
-	c, err := p.connect(timeout)
+	c, err := p.connect(preface, timeout)
 	if err != nil {
 		p.vacate()
 		p.failed(err)
@@ -148,8 +153,8 @@ func (p *Pool) dial(timeout time.Duration) (*Conn, *Error) {
 	return c, nil
 }
 
-// connect connects and begins TLS, both within timeout.
-func (p *Pool) connect(timeout time.Duration) (*Conn, error) {
+// connect connects, sends the preface and begins TLS, all within timeout.
+func (p *Pool) connect(preface []byte, timeout time.Duration) (*Conn, error) {
 	if p.unusable != nil {
 		return nil, p.unusable
 	}
@@ -166,6 +171,10 @@ func (p *Pool) connect(timeout time.Duration) (*Conn, error) {
 		return nil, errors.New("not a TCP connection")
 	}
 	c, err := newConn(p, tcp)
+	if err == nil && len(preface) > 0 {
+		c.told = true
+		_, err = tcp.Write(preface) // there is room for it in a new socket
+	}
 	if err == nil && p.tls != nil {
 		err = c.shakeHands(ctx, p.tls)
 	}

@@ -173,7 +173,10 @@ const alpnHTTP2 = "h2"
 // clientConfig returns how TLS is begun with the endpoints of a pool.
 func clientConfig(t *routetable.TLS, pem *pemFiles, http2 bool) *tls.Config {
 	speaks := []string{"http/1.1"}
-	if http2 {
+	switch {
+	case t.Bare:
+		speaks = nil
+	case http2:
 		speaks = []string{alpnHTTP2}
 	}
 	return &tls.Config{

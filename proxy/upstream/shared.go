@@ -202,7 +202,7 @@ func (h *shared) connect(timeout time.Duration) (*h2.Session, error) {
 	p := h.pool
 	ctx, cancel := context.WithTimeout(p.owner.dialing(), timeout)
 	defer cancel()
-	c, err := p.connect(timeout)
+	c, err := p.connect(nil, timeout)
 	if err != nil {
 		return nil, err
 	}

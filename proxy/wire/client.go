@@ -18,6 +18,8 @@ type Client struct {
 	// Early are bytes that were read to learn what the client speaks: they come before
 	// what is read next.
 	Early []byte
+	// Taken says that it is counted among the connections of its listener already.
+	Taken bool
 }
 
 // NewClient returns the Client of a connection of which nothing has been read.

@@ -120,6 +120,7 @@ type Route struct {
 	ID        string   `json:"id"`
 	Source    string   `json:"source"`
 	Owner     string   `json:"owner"`
+	Protocol  string   `json:"protocol"`
 	Hosts     []string `json:"hosts"`
 	Path      string   `json:"path"`
 	PathType  string   `json:"path_type"`

@@ -1,4 +1,4 @@
-package http1
+package tunnel
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"usher/proxy/wire"
 )
 
-// spliceMin is how much must be waiting to be moved within the kernel rather than through
-// a buffer.
+// spliceMin is how much must be waiting to be moved within the kernel: for less, a copy is
+// cheaper.
 const spliceMin = 64 << 10
 
 // flowBuffers are for the bytes of tunnels, from a read to the write behind it.
@@ -30,14 +30,18 @@ var flowBuffers = sync.Pool{New: func() any {
 // message is waited for. Where much is waiting it is moved within the kernel instead,
 // outside of the callback, which holds the lock that splice needs.
 type flow struct {
-	tunnel   *tunnel
-	src, dst *side
+	tunnel   *Tunnel
+	src, dst *Side
 	// early is what was read from src before there was a tunnel.
 	early []byte
+	// inspect is Options.Inspect until it wants no more; nil then.
+	inspect func([]byte) (more, ok bool)
+	// begun is called before the first bytes; nil after that.
+	begun func()
 	// moved counts the bytes written.
 	moved uint64
 	// failed is the side that err came from; nil: none.
-	failed *side
+	failed *Side
 	err    error
 	// bulky says that the last bytes were moved within the kernel.
 	bulky bool
@@ -54,20 +58,46 @@ func (f *flow) run() {
 		f.dst.endWrite()
 		return
 	}
-	if f.tunnel.finish() {
-		f.tunnel.reason = f.reason()
+	f.breakOff()
+	if !f.tunnel.aborted.Load() {
+		f.dst.endWrite()
+		f.drain()
 	}
-	f.dst.endWrite()
-	f.drain()
+}
+
+// breakOff begins the end of the tunnel, unless it has begun.
+//
+// A side that takes no more may have said why: where ends are told as they are, what it
+// sent is passed on to the end, within the Grace, and the other flow is not woken.
+func (f *flow) breakOff() {
+	t, reason := f.tunnel, f.reason()
+	if !t.endSoon() {
+		return
+	}
+	t.reason = reason
+	if t.o.Resets && reason != core.None {
+		t.aborted.Store(true)
+		if f.failed == f.dst {
+			return
+		}
+	}
+	t.wake()
 }
 
 // reason is whom to blame for the end of the tunnel.
 func (f *flow) reason() core.Reason {
-	if timeout(f.err) { // it was cut
+	switch {
+	case timeout(f.err): // it was cut
 		return core.None
+	case errors.Is(f.err, errRefused):
+		return core.BadRequest
+	default:
+		return f.failed.Gone
 	}
-	return f.failed.gone
 }
+
+// errRefused is what Options.Inspect does not let through.
+var errRefused = errors.New("what was sent is not let through")
 
 func timeout(err error) bool {
 	var ne net.Error
@@ -80,13 +110,13 @@ func (f *flow) move() {
 		return
 	}
 	f.early = nil
-	if f.src.raw == nil {
+	if f.src.Raw == nil {
 		f.copy()
 		return
 	}
 	callback := f.onReadable
 	for f.err == nil {
-		if err := f.src.raw.Read(callback); err != nil {
+		if err := f.src.Raw.Read(callback); err != nil {
 			f.fail(f.src, err)
 		} else if f.err == nil {
 			f.splice()
@@ -94,11 +124,18 @@ func (f *flow) move() {
 	}
 }
 
-func (f *flow) fail(s *side, err error) { f.failed, f.err = s, err }
+func (f *flow) fail(s *Side, err error) { f.failed, f.err = s, err }
 
 // write writes b to dst and says whether that went well.
 func (f *flow) write(b []byte) bool {
-	n, err := f.dst.writer.Write(b)
+	if f.inspect != nil && !f.let(b) {
+		return false
+	}
+	if f.begun != nil {
+		f.begun()
+		f.begun = nil
+	}
+	n, err := f.dst.Writer.Write(b)
 	f.moved += uint64(n)
 	f.tunnel.alive()
 	if err != nil {
@@ -107,13 +144,25 @@ func (f *flow) write(b []byte) bool {
 	return err == nil
 }
 
+// let asks whether b may pass.
+func (f *flow) let(b []byte) bool {
+	more, ok := f.inspect(b)
+	if !more {
+		f.inspect = nil
+	}
+	if !ok {
+		f.fail(f.src, errRefused)
+	}
+	return ok
+}
+
 // copy moves bytes through a buffer, for a src whose reads cannot be split into waiting
 // and taking.
 func (f *flow) copy() {
 	buf, _ := flowBuffers.Get().(*[]byte)
 	defer flowBuffers.Put(buf)
 	for {
-		n, err := f.src.reader.Read(*buf)
+		n, err := f.src.Reader.Read(*buf)
 		if n > 0 && !f.write((*buf)[:n]) {
 			return
 		}
@@ -139,7 +188,7 @@ func (f *flow) onReadable(fd uintptr) bool {
 	for {
 		n, err := wire.RawRead(fd, *buf)
 		switch {
-		case again(err):
+		case errors.Is(err, wire.ErrAgain):
 			return false
 		case err != nil:
 			f.fail(f.src, err)
@@ -155,7 +204,7 @@ func (f *flow) onReadable(fd uintptr) bool {
 
 // plenty says whether so much is waiting that it is better moved within the kernel.
 func (f *flow) plenty(fd uintptr) bool {
-	if f.dst.tcp == nil {
+	if f.dst.Raw == nil || f.inspect != nil {
 		return false
 	}
 	n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
@@ -171,12 +220,12 @@ func (f *flow) splice() {
 		return
 	}
 	defer p.Release()
-	if _, err := p.Fill(f.src.raw, wire.PipeSize); err != nil {
+	if _, err := p.Fill(f.src.Raw, wire.PipeSize); err != nil {
 		f.fail(f.src, err)
 		return
 	}
 	for p.Held() > 0 {
-		n, err := p.Drain(f.dst.raw)
+		n, err := p.Drain(f.dst.Raw)
 		f.moved += uint64(n)
 		f.tunnel.alive()
 		if err != nil {
@@ -189,21 +238,21 @@ func (f *flow) splice() {
 // drain takes what src still sends, until it ends or the time is over: a socket closed
 // with input unread would be reset, and its peer could lose what it was sent last.
 func (f *flow) drain() {
-	if f.src.tcp == nil {
+	if f.src.Raw == nil {
 		return
 	}
 	buf, _ := flowBuffers.Get().(*[]byte)
 	defer flowBuffers.Put(buf)
 	for {
 		over := f.tunnel.over.Load()
-		left := over - f.tunnel.conn.now()
-		if left <= 0 || f.src.tcp.SetReadDeadline(time.Now().Add(time.Duration(left))) != nil {
+		left := over - f.tunnel.now()
+		if left <= 0 || f.src.TCP.SetReadDeadline(time.Now().Add(time.Duration(left))) != nil {
 			return
 		}
 		var err error
 		// Whoever has moved the end meanwhile ends the wait after that, not before.
 		for err == nil && f.tunnel.over.Load() == over {
-			_, err = f.src.tcp.Read(*buf)
+			_, err = f.src.TCP.Read(*buf)
 		}
 		if err != nil && !timeout(err) {
 			return

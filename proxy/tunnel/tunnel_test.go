@@ -1,18 +1,20 @@
-package http1
+package tunnel
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"usher/proxy/core"
 	"usher/proxy/wire"
 )
 
 // idleTunnel is a tunnel without connections that carried its last byte at the time 1.
-func idleTunnel(closing bool) *tunnel {
-	s := &Server{sweeper: wire.NewSweeper()}
-	s.closing.Store(closing)
-	t := &tunnel{conn: &conn{server: s}, core: new(core.Tunnel)}
+func idleTunnel(closing bool) *Tunnel {
+	t := New(Options{
+		Closing: new(atomic.Bool), Sweeper: wire.NewSweeper(),
+		Over: func(_, _ int64) (bool, bool) { return false, false },
+	})
+	t.o.Closing.Store(closing)
 	t.last.Store(1)
 	return t
 }
@@ -31,7 +33,7 @@ func TestDue(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tn := idleTunnel(tc.closing)
-			if due := tn.due(1 + int64(tc.quiet)); due != tc.due {
+			if due, idle := tn.due(1 + int64(tc.quiet)); due != tc.due || idle != tc.due {
 				t.Errorf("got %t, want %t", due, tc.due)
 			}
 		})
@@ -41,11 +43,11 @@ func TestDue(t *testing.T) {
 // The end begins once.
 func TestEndSoon(t *testing.T) {
 	tn := idleTunnel(false)
-	before := tn.conn.now()
-	if !tn.endSoon() || tn.endSoon() || tn.finish() {
+	before := tn.now()
+	if !tn.endSoon() || tn.endSoon() || tn.Finish() {
 		t.Error("the end does not begin once")
 	}
-	if by := tn.over.Load(); by < before+int64(tunnelGrace) || by > tn.conn.now()+int64(tunnelGrace) {
-		t.Errorf("it ends by %d, begun between %d and %d", by, before, tn.conn.now())
+	if by := tn.over.Load(); by < before+int64(Grace) || by > tn.now()+int64(Grace) {
+		t.Errorf("it ends by %d, begun between %d and %d", by, before, tn.now())
 	}
 }
