@@ -220,6 +220,23 @@ func TestGRPCDeadline(t *testing.T) {
 		<-gone
 		u.Quiet()
 	})
+	t.Run("the endpoint keeps it", func(t *testing.T) {
+		t.Parallel()
+		for _, begun := range []string{"", streamHead} {
+			prompt := proxytest.Raw(t, func(c *proxytest.Conn) {
+				c.Request()
+				c.Reply("%s", begun)
+				<-time.After(20 * time.Millisecond) // it began later than the client did
+			})
+			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(prompt.Addr)})
+			for range 5 {
+				r := call(u.Dial(), "grpc-timeout: 20m\r\n")
+				if reason := r.Header.Get("X-Usher-Reason") + r.Trailer.Get("X-Usher-Reason"); reason != "deadline_exceeded" {
+					t.Errorf("got %d %v %v", r.StatusCode, r.Header, r.Trailer)
+				}
+			}
+		}
+	})
 	t.Run("a stream", func(t *testing.T) {
 		t.Parallel()
 		gone := make(chan struct{}, 1)

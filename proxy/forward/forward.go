@@ -243,14 +243,17 @@ func (t *Trip) scanResponse(up *upstream.Conn) error {
 // upstreamError says what kind of failure a try met. An endpoint that has sent anything,
 // an interim response or a part of a head, works on the request: that is not a Reset,
 // after which it could be sent again.
+//
+// Once the time for the request is over that is the failure, whatever it looks like: the
+// endpoint may know of the deadline and keep it before usher does.
 func (t *Trip) upstreamError(up *upstream.Conn, err error) *upstream.Error {
-	if known, ok := errors.AsType[*upstream.Error](err); ok {
+	if known, ok := errors.AsType[*upstream.Error](err); ok && !t.late() {
 		return known
 	}
 	e := &upstream.Error{Kind: upstream.Protocol, Reused: up.Reused, Err: err}
 	switch {
-	case up.Watch.Fired() && t.Deadline > 0 && t.now() >= t.Deadline:
-		e.Kind = upstream.Total
+	case t.late():
+		e.Kind, e.Reused = upstream.Total, false
 	case t.hold.moved.Load():
 		e.Kind, e.Reused = upstream.Out, false
 	case up.Watch.Fired():

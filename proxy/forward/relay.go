@@ -316,7 +316,7 @@ func (t *Trip) cutReason() core.Reason {
 	switch {
 	case t.hold.gone.Load():
 		return core.ClientGone
-	case t.up.Watch.Fired() && t.Deadline > 0 && t.now() >= t.Deadline:
+	case t.late():
 		return t.X.OutOfTime()
 	case t.up.Watch.Fired():
 		return core.UpstreamTimeout

@@ -216,6 +216,9 @@ func (t *Trip) Until(now int64, d time.Duration) int64 {
 	return at
 }
 
+// late says that the time for the whole request is over.
+func (t *Trip) late() bool { return t.Deadline > 0 && t.now() >= t.Deadline }
+
 // after is the deadline d from now, whatever the request's is. A d of 0 is no bound.
 func after(now int64, d time.Duration) int64 {
 	if d <= 0 {
