@@ -46,16 +46,18 @@ func meshOf(in *watcher.Instance, registry string) Mesh {
 
 // spokenToByMesh sets that the endpoint is reached over the mesh where its registry or the
 // settings of its service say so, and returns whether they do. What should be and is in
-// none is reached by nobody: not plainly, at least.
-func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
+// none is reached by nobody: not plainly, at least. A PROXY header goes before the TLS, where
+// no proxy of a mesh expects it. TLS that a route by name passes on goes within the mesh's.
+func (e *Endpoint) spokenToByMesh(kind Kind, settings *config.Policy) bool {
 	m := e.mesh
 	if m.Name == "" && settings.Upstream.Connect {
 		m.Name = e.Service.Registry
 	}
-	if m.Name != "" {
-		e.TLS = &TLS{Mesh: m}
+	if m.Name == "" {
+		return false
 	}
-	return m.Name != ""
+	e.TLS, e.ProxyProtocol = &TLS{Mesh: m, Bare: kind != Requests}, ""
+	return true
 }
 
 // spokenTo sets how the endpoint is connected to and judged: by the settings of its
@@ -67,9 +69,6 @@ func (e *Endpoint) spokenToByMesh(settings *config.Policy) bool {
 func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	e.MaxConnections, e.MaxPending = settings.MaxConnections, settings.MaxPending
 	e.Health = &settings.Health
-	if e.spokenToByMesh(settings) {
-		return
-	}
 	if r == nil {
 		r = &rule{}
 	}
@@ -84,6 +83,9 @@ func (e *Endpoint) spokenTo(kind Kind, settings *config.Policy, r *rule) {
 	}
 	if e.HTTP2 {
 		e.ProxyProtocol = "" // one connection serves many clients
+	}
+	if e.spokenToByMesh(kind, settings) {
+		return
 	}
 	t := &settings.Upstream.TLS
 	switch {

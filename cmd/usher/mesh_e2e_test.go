@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +113,33 @@ func flipIntentions(t *testing.T, a *consultest.Agent, u *usher) {
 	}
 	if n := strings.Count(strings.Join(u.logged(), "\n"), "deny usher the service"); n != 2 {
 		t.Errorf("two denials are logged %d times", n)
+	}
+}
+
+// HTTP/2 goes over the mesh as well, to a native service and through a sidecar that knows
+// nothing of it.
+func TestMeshHTTP2(t *testing.T) {
+	protocol := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }
+	a := consultest.Start(t, consultest.Connect())
+	h2c := httptest.NewUnstartedServer(http.HandlerFunc(protocol))
+	h2c.Config.Protocols = new(http.Protocols)
+	h2c.Config.Protocols.SetUnencryptedHTTP2(true)
+	h2c.Start()
+	t.Cleanup(h2c.Close)
+	port := h2c.Listener.Addr().(*net.TCPAddr).Port
+	s := a.Native("orders", http.HandlerFunc(protocol)).Registration()
+	s.ID = "native"
+	a.Register(announcing(s, "native.test"))
+	u := start(t, strings.Replace(inMesh(a.Addr(), ""), "{connect: true}", "{connect: true, protocol: h2}", 1))
+	s = orders(&backend{port: port})
+	s.ID = "proxied"
+	a.Register(announcing(s, "proxied.test"))
+	a.Proxy("orders", port, a.FreePort())
+	for _, host := range []string{"native.test", "proxied.test"} {
+		u.waitStatus(host, 200)
+		if _, body := get(t, u.web+"/", host); body != "HTTP/2.0" {
+			t.Errorf("%s was asked by %q", host, body)
+		}
 	}
 }
 

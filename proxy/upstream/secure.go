@@ -170,6 +170,13 @@ const sessions = 4
 // alpnHTTP2 is HTTP/2 in the handshake of TLS.
 const alpnHTTP2 = "h2"
 
+// speaksHTTP2 says whether the peer has agreed to HTTP/2. The proxies of a mesh may agree
+// to nothing: who is behind them is known to the operator.
+func (s *secure) speaksHTTP2() bool {
+	spoken := s.ConnectionState().NegotiatedProtocol
+	return spoken == alpnHTTP2 || spoken == "" && s.mesh != nil
+}
+
 // clientConfig returns how TLS is begun with the endpoints of a pool.
 func clientConfig(t *routetable.TLS, pem *pemFiles, http2 bool) *tls.Config {
 	speaks := []string{"http/1.1"}

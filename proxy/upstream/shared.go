@@ -209,7 +209,7 @@ func (h *shared) connect(timeout time.Duration) (*h2.Session, error) {
 	o := h2.Options{Conn: c.tcp, Socket: c.tcp, Clock: p.owner.sweeper.Recent, Owner: h}
 	if c.secure != nil {
 		o.Conn, o.Secure = c.secure.Conn, true
-		if spoken := c.secure.ConnectionState().NegotiatedProtocol; spoken != alpnHTTP2 {
+		if !c.secure.speaksHTTP2() {
 			_ = c.tcp.Close() // nothing was asked
 			return nil, fmt.Errorf("%w: it is not offered over TLS (ALPN)", errNotHTTP2)
 		}
@@ -217,6 +217,9 @@ func (h *shared) connect(timeout time.Duration) (*h2.Session, error) {
 	s := h2.Start(o)
 	if err := s.Ready(ctx); err != nil {
 		<-s.Done()
+		if o.Secure && c.secure.mesh != nil {
+			err = c.secure.mesh.judge(0, err)
+		}
 		return nil, fmt.Errorf("%w: %w", errNotHTTP2, err)
 	}
 	return s, nil
