@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,7 +251,7 @@ func TestReloadListeners(t *testing.T) {
 func TestDev(t *testing.T) {
 	u := &usher{t: t, dir: t.TempDir(), done: make(chan struct{})}
 	var tour lockedBuffer
-	u.runWithOutput(&tour, "dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json")
+	u.runWithOutput(&tour, "dev", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.2:0", "--admin", "127.0.0.1:0", "--log-format", "json")
 	u.waitLog(`"msg":"services"`)
 	if code, body := get(t, u.web+"/", ""); code != 200 || !strings.Contains(body, "hello from backend-") {
 		t.Fatalf("%d %s", code, body)
@@ -275,6 +276,26 @@ func TestDev(t *testing.T) {
 			t.Errorf("the tour does not show %s:\n%s", part, tour.String())
 		}
 	}
+	secure := ""
+	for _, word := range strings.Fields(tour.String()) {
+		if strings.HasPrefix(word, "https://") {
+			secure = word
+		}
+	}
+	// Nobody vouches for the certificate.
+	client := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	defer client.CloseIdleConnections()
+	resp, err = client.Get(secure)
+	if err != nil {
+		t.Fatalf("over TLS, by the tour: %v\n%s", err, tour.String())
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 2 {
+		t.Errorf("over TLS: %s %s", resp.Proto, resp.Status)
+	}
+	client.CloseIdleConnections()
 	u.signal(syscall.SIGINT)
 	if code := u.wait(10 * time.Second); code != 0 {
 		t.Errorf("exit %d", code)
