@@ -100,7 +100,9 @@ func TestOver(t *testing.T) {
 	}
 	o := Override{
 		Timeout: new(time.Duration(0)), TotalTimeout: new(time.Duration(9)),
-		Retry: RetryOverride{new(0), new([]string{}), new([]int{503}), new([]string{"internal"}), new(time.Duration(7))},
+		Retry: RetryOverride{
+			new(0), new([]string{}), new([]int{503}), new([]string{"internal"}), new(time.Duration(7)),
+		},
 	}
 	want := base
 	want.Timeout, want.TotalTimeout = 0, 9

@@ -39,8 +39,8 @@ var paths = []struct {
 	},
 	{
 		"gRPC",
-		"POST /pkg.Service/Get HTTP/1.1\r\nHost: shop.example.com\r\nContent-Type: application/grpc\r\nTE: trailers\r\n" +
-			"grpc-timeout: 20S\r\nContent-Length: 5\r\n\r\nhello", 5,
+		"POST /pkg.Service/Get HTTP/1.1\r\nHost: shop.example.com\r\nContent-Type: application/grpc\r\n" +
+			"TE: trailers\r\ngrpc-timeout: 20S\r\nContent-Length: 5\r\n\r\nhello", 5,
 		"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n" +
 			"5\r\nhello\r\n0\r\ngrpc-status: 0\r\ngrpc-message:" + theEnd,
 	},

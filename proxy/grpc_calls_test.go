@@ -116,7 +116,8 @@ func TestCallUnary(t *testing.T) {
 		t.Errorf("the server has %v", d)
 	}
 	var trailer metadata.MD
-	_, err = c.UnaryCall(metadata.AppendToOutgoingContext(ctx, "fail", "1"), &pb.SimpleRequest{}, grpc.Trailer(&trailer))
+	failing := metadata.AppendToOutgoingContext(ctx, "fail", "1")
+	_, err = c.UnaryCall(failing, &pb.SimpleRequest{}, grpc.Trailer(&trailer))
 	endsWith(t, err, codes.FailedPrecondition, "100% ☺\n")
 	if v := trailer.Get("why-bin"); len(v) != 1 || v[0] != "\x00\xff" || trailer.Get("why") == nil {
 		t.Errorf("trailers %q", trailer)
@@ -245,15 +246,16 @@ func TestCallStreams(t *testing.T) {
 // A stream whose server dies, or whose time is over, ends with a status and its reason.
 func TestCallStreamCut(t *testing.T) {
 	t.Parallel()
+	const short = 300 * time.Millisecond
 	for name, tc := range map[string]struct {
 		policy  config.Policy
 		stop    bool
 		code    codes.Code
 		message string
 	}{
-		"killed":        {config.Policy{}, true, codes.Unavailable, "upstream_reset"},
-		"total_timeout": {config.Policy{TotalTimeout: 300 * time.Millisecond}, false, codes.DeadlineExceeded, "total_timeout"},
-		"idle_timeout":  {config.Policy{IdleTimeout: 300 * time.Millisecond}, false, codes.DeadlineExceeded, "upstream_timeout"},
+		"killed": {config.Policy{}, true, codes.Unavailable, "upstream_reset"},
+		"total":  {config.Policy{TotalTimeout: short}, false, codes.DeadlineExceeded, "total_timeout"},
+		"idle":   {config.Policy{IdleTimeout: short}, false, codes.DeadlineExceeded, "upstream_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

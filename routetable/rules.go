@@ -166,8 +166,8 @@ func (s *ruleSet) uniqueID(id, owner string) string {
 // does. A redirect leaves some to others: those that are where it leads.
 func plain(c *config.Route) bool {
 	m, t := &c.Match, pathType(c.Match.PathType)
-	return t != Exact && t != Regex && m.GRPC == nil && len(m.Methods)+len(m.Headers)+len(m.HeadersRegex)+len(m.Query) == 0 &&
-		c.Redirect == nil
+	return t != Exact && t != Regex && len(m.Methods)+len(m.Headers)+len(m.HeadersRegex)+len(m.Query) == 0 &&
+		m.GRPC == nil && c.Redirect == nil
 }
 
 // hold is a plain match that a rule has on some listeners; none: all.

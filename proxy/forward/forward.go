@@ -222,7 +222,8 @@ func (t *Trip) readResponse(up *upstream.Conn) error {
 // but for the lines that concern one connection. Otherwise the codec reads it.
 func (t *Trip) mayCopyHead(status int) bool {
 	return t.upHead.Verbatim() && (!t.upHead.Chunked || t.upHead.ContentLength < 0) &&
-		status >= 200 && status <= 599 && !t.X.Retries(status) && !t.X.RetriesCall(t.upHead.GRPCStatus) && status != fasthttp.StatusNoContent &&
+		status >= 200 && status <= 599 && status != fasthttp.StatusNoContent &&
+		!t.X.Retries(status) && !t.X.RetriesCall(t.upHead.GRPCStatus) &&
 		t.X.ResponseEdits() == nil && t.X.DrainHeader() == "" && !t.X.Listener.RequestID
 }
 

@@ -118,6 +118,9 @@ func (p *pauser) Probe() {
 // is cut, and with the time for the whole request: the Reason then is the answer.
 func (t *Trip) pause(d time.Duration) core.Reason {
 	if d <= 0 {
+		if t.late() {
+			return t.X.OutOfTime()
+		}
 		return core.None
 	}
 	now := t.now()
