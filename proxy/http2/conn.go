@@ -147,7 +147,7 @@ func (c *Conn) settle(err error) bool {
 	}
 	c.deaf = c.ending
 	c.partial()
-	if len(c.streams) == 0 && c.toldBy == 0 {
+	if c.resting = len(c.streams) == 0; c.resting && c.toldBy == 0 {
 		c.watch.Wait(c.now())
 	}
 	c.rearm()

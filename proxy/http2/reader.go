@@ -22,6 +22,10 @@ type reader struct {
 	// buf holds what has come from r to w; it is nil while the connection is parked.
 	buf  []byte
 	r, w int
+	// resting says that there was no stream when the last batch ended, first is what wakes
+	// the connection then.
+	resting bool
+	first   [1]byte
 	// stage is what may come next.
 	stage stage
 	dec   *hpack.Decoder
@@ -65,6 +69,9 @@ var innocent = [1]byte{0x82}
 
 // fill reads what has come, and waits for it.
 func (c *Conn) fill() error {
+	if c.resting && c.w == c.r && len(c.early) == 0 {
+		return c.awaken()
+	}
 	if c.r > 0 {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
@@ -81,6 +88,19 @@ func (c *Conn) fill() error {
 		return nil // an error comes again
 	}
 	return err
+}
+
+// awaken is fill for a connection without streams: it waits without a buffer, with one byte
+// for the first that comes. Over TLS the others need no further system call.
+func (c *Conn) awaken() error {
+	c.release()
+	n, err := c.nc.Read(c.first[:])
+	c.buf = getReadBuffer()
+	if n == 0 {
+		return err
+	}
+	c.buf[0], c.w = c.first[0], n
+	return nil
 }
 
 // frames takes the frames that are complete.
