@@ -266,6 +266,7 @@ func TestTunnelIsNotReused(t *testing.T) {
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 	ordinary := u.Dial()
 	ordinary.Get("/")
+	u.Quiet()                // the answer is there before the connection is given back
 	tunnel := switched(t, u) // on the connection that the first request has left
 	if n := origin.Accepted(); n != 1 {
 		t.Fatalf("the endpoint saw %d connections, want 1", n)

@@ -47,6 +47,8 @@ type conn struct {
 	arrival *core.Arrival
 	// hold is what may be done to its request while that waits for the endpoint.
 	hold forward.Hold
+	// fresh says that the client has made a handshake and not asked for anything yet.
+	fresh atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
@@ -116,12 +118,19 @@ func (c *conn) Left() bool {
 // closeIdle closes the connection if it waits for a request. One that has come
 // already, though nobody has read it yet, is served.
 func (c *conn) closeIdle() {
-	if !wire.Quiet(c.raw) || c.closeParked() {
+	if c.fresh.Load() || !wire.Quiet(c.raw) || c.closeParked() {
 		return
 	}
 	if c.state.CompareAndSwap(idle, closed) {
 		c.Expire()
 	}
+}
+
+// closeFresh closes the connection if it still waits for the first request of a client that
+// has made its handshake when the shutdown began.
+func (c *conn) closeFresh() {
+	c.fresh.Store(false)
+	c.closeIdle()
 }
 
 // serve serves requests until the connection ends or is parked.
@@ -229,6 +238,9 @@ func (c *conn) fail(reason core.Reason, why string) bool { return c.finish(c.Fai
 // begin makes the work ready for a request.
 func (c *conn) begin() {
 	c.timed, c.turn.blank = false, 0
+	if c.fresh.Load() {
+		c.fresh.Store(false)
+	}
 	c.Begin(&c.server.forwarder, c, &c.hold, &c.watch)
 	c.X.Peer, c.X.Shard = &c.arrival.Peer, c.shard
 	c.keep, c.last = false, false

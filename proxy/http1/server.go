@@ -68,6 +68,7 @@ func (s *Server) take(a *core.Arrival) *conn {
 		server: s, nc: a.TCP, raw: a.Raw, secure: a.TLS, early: a.Early, listener: s.listener,
 		shard: metrics.Shard(s.shard.Add(1)), arrival: a,
 	}
+	c.fresh.Store(a.TLS != nil)
 	if !s.add(c) {
 		a.Leave()
 		_ = c.nc.Close()
@@ -105,6 +106,10 @@ func (s *Server) remove(c *conn) {
 // Drain makes every response from now on say Connection: close.
 func (s *Server) Drain() { s.draining.Store(true) }
 
+// freshGrace is for how long a shutdown waits for the first request of clients that have
+// made their handshake: they are about to ask.
+const freshGrace = time.Second
+
 // Shutdown closes the idle connections, lets the others finish their request, and
 // waits for them. Tunnels go on unless they are silent for drainQuiet. When ctx ends it
 // cuts what is left, with everything else under the same sweeper, and returns the number
@@ -113,7 +118,9 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	defer s.forwarder.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
 	s.closing.Store(true)
-	s.each(func(c *conn) { c.closeIdle() })
+	s.each((*conn).closeIdle)
+	fresh := time.AfterFunc(freshGrace, func() { s.each((*conn).closeFresh) })
+	defer fresh.Stop()
 	done := s.ended()
 	select {
 	case <-done:

@@ -117,6 +117,10 @@ func (c *Conn) closeIdle() {
 	if len(c.streams) > 0 || c.partBy > 0 || c.client.Raw != nil && !wire.Quiet(c.client.Raw) {
 		return
 	}
+	if c.last == 0 && !c.parked {
+		c.startDrain() // its first request may be on its way
+		return
+	}
 	c.bye(NoError, "")
 	c.rouse()
 }

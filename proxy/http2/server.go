@@ -79,6 +79,7 @@ func (s *Server) Serve(nc net.Conn, client *wire.Client, attachment any) {
 		_ = nc.Close()
 		return
 	}
+	c.out = append(reserve(c.out, len(s.greeting)), s.greeting...) // before anybody else has a word
 	if !s.add(c) {
 		if s.Closed != nil {
 			s.Closed(c)
@@ -87,7 +88,6 @@ func (s *Server) Serve(nc net.Conn, client *wire.Client, attachment any) {
 		return
 	}
 	c.mu.Lock()
-	c.out = append(reserve(c.out, len(s.greeting)), s.greeting...)
 	c.wake()
 	c.rearm()
 	c.mu.Unlock()
