@@ -216,13 +216,16 @@ func (c *Conn) finish() {
 	c.server.remove(c)
 }
 
-// releaseStreams gives the streams that nobody uses back for other connections.
+// releaseStreams gives the streams back for other connections. None is open or has a
+// Handler.
 func (c *Conn) releaseStreams() {
 	c.mu.Lock()
 	free := c.free
 	c.free, c.streams, c.line = nil, nil, nil
-	putBuffer(c.out)
-	c.out = nil
+	if len(c.out) == 0 { // what is queued is the writer's: a drain may begin at any time
+		putBuffer(c.out)
+		c.out = nil
+	}
 	c.mu.Unlock()
 	for _, s := range free {
 		c.server.Sweeper.Remove(&s.watch) // not while c.mu is held: Expire takes it
