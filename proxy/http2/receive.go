@@ -163,6 +163,8 @@ func (c *Conn) onClosed(id uint32, headers bool) error {
 		return nil
 	case headers && how == forgotten:
 		return &fault{ProtocolError, "HEADERS on a stream older than the last one"}
+	case how == forgotten: // the rest of a body that usher did not want may take a while
+		return c.wasteLocked(1)
 	case headers && how == byEnd:
 		return &fault{StreamClosed, "HEADERS on a closed stream"}
 	default:
