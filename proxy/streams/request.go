@@ -134,7 +134,7 @@ func (r *request) serve() {
 	r.Forward() // what has come of it is recorded
 }
 
-var errHeadTooLarge = &wire.Refused{Status: 431, Why: "the request's head is larger than 16 KiB"}
+var errHeadTooLarge = &wire.Refused{Status: 431, Why: "the request's head is larger than this listener takes"}
 
 // scan reads the head.
 func (r *request) scan() error {
