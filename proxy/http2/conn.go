@@ -145,8 +145,11 @@ func (c *Conn) settle(err error) bool {
 		ready[n] = s
 		n++
 	}
-	c.deaf = c.ending
 	c.partial()
+	if c.server.closing.Load() && len(c.streams) == 0 && c.block.stream == 0 && c.w == c.r && !c.draining {
+		c.bye(NoError, "") // closeIdle has left it alone for what has come
+	}
+	c.deaf = c.ending
 	if len(c.streams) == 0 && c.toldBy == 0 {
 		c.watch.Wait(c.now())
 	}

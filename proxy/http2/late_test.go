@@ -1,12 +1,16 @@
 package http2_test
 
 import (
+	"context"
+	"io"
+	"net"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
 
 	"usher/config"
 	"usher/proxy/http2"
+	"usher/proxy/wire"
 )
 
 // TestLateBody: what is under way of a body that nobody wants costs the client nothing,
@@ -37,5 +41,58 @@ func TestLateBody(t *testing.T) {
 	}
 	if n := s.refused[xhttp2.ErrCodeStreamClosed].Load(); n != 0 {
 		t.Errorf("%d frames refused", n)
+	}
+}
+
+// gated is a connection that is read from when its gate has opened.
+type gated struct {
+	net.Conn
+	gate chan struct{}
+}
+
+func (c *gated) Read(p []byte) (int, error) {
+	<-c.gate
+	return c.Conn.Read(p)
+}
+
+// TestShutdownMeetsPing: what has come just before a shutdown, and is no request, does not
+// keep the connection open.
+func TestShutdownMeetsPing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, hello, func(o *http2.Options) { o.KeepaliveTimeout = 2 * patience })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	r := (&scene{tb: t, ln: ln}).dial()
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := wire.NewClient(nc.(*net.TCPConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.send(io.WriteString(r.nc, http2.Preface))
+	r.must(r.WriteSettings())
+	r.must(r.WritePing(false, [8]byte{1}))
+	s.until("it has come", func() bool { return !wire.Quiet(client.Raw) })
+	other := s.greet()
+	c := &gated{Conn: nc, gate: make(chan struct{})}
+	s.server.Serve(c, client, nil)
+	cut := make(chan int)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience/2)
+		defer cancel()
+		cut <- s.server.Shutdown(ctx)
+	}()
+	other.gone() // so that the other one was looked at as well
+	close(c.gate)
+	if code, told := r.gone(); code != xhttp2.ErrCodeNo || !told {
+		t.Errorf("%v, told: %t", code, told)
+	}
+	if n := <-cut; n != 0 {
+		t.Errorf("%d cut", n)
 	}
 }
