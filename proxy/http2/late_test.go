@@ -96,3 +96,22 @@ func TestShutdownMeetsPing(t *testing.T) {
 		t.Errorf("%d cut", n)
 	}
 }
+
+// TestExpireMeetsRequest: a request that comes when the time of its connection is just over
+// is answered, and the client told to go on by another one.
+func TestExpireMeetsRequest(t *testing.T) {
+	t.Parallel()
+	h := handlerFunc(func(s *http2.Stream) {
+		s.Conn().Expire() // as if the sweeper had found it idle a moment ago
+		hello(s)
+	})
+	s := newScene(t, h, nil)
+	r := s.greet()
+	r.open(1, true, r.request("GET", "/"))
+	if o := r.outcome(1); o.status != "200" || !o.goAway || o.code != xhttp2.ErrCodeNo {
+		t.Errorf("%+v", o)
+	}
+	if code, told := r.gone(); code != xhttp2.ErrCodeNo || !told {
+		t.Errorf("%v, told: %t", code, told)
+	}
+}
