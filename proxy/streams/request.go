@@ -49,7 +49,9 @@ func (s *Server) requestOf(stream *http2.Stream) *request {
 		r = &request{stream: stream}
 		stream.Attachment = r
 	}
-	r.server = s
+	if r.server != s { // a Probe of the request before may be under way, which reads it
+		r.server = s
+	}
 	return r
 }
 
