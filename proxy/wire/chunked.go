@@ -14,7 +14,7 @@ var ErrChunk = errors.New("malformed chunked body")
 // Bounds on what a peer may put around the data of a chunked body.
 const (
 	maxChunkLine = 256
-	maxTrailers  = 8 << 10
+	maxTrailers  = 16 << 10 // as much as a head: HTTP/2 puts the same bound on both
 )
 
 // Chunked decodes a chunked body. It reads no byte beyond the body's end. The zero
