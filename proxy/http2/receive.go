@@ -285,7 +285,9 @@ func (c *Conn) onWindowUpdate(f frame, payload []byte) error {
 	n := int64(binary.BigEndian.Uint32(payload) & maxWindow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.wasteLocked(1); err != nil {
+	if c.updates > 0 {
+		c.updates--
+	} else if err := c.wasteLocked(1); err != nil {
 		return err
 	}
 	if f.stream == 0 {
