@@ -259,6 +259,9 @@ func (c *Conn) close(s *Stream, how closure) {
 		c.streams = slices.Delete(c.streams, i, i+1)
 	}
 	c.closed.add(s.id, how)
+	if how == byEnd {
+		c.resets.earn(1)
+	}
 	if len(c.streams) == 0 && !c.ending {
 		c.rest()
 	}

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
+	"time"
 )
 
 // receiving is the connection's side of flow control towards usher; Conn.mu guards it.
@@ -143,6 +144,7 @@ func (c *Conn) open(id uint32) (*Stream, Code) {
 	s := c.free[n]
 	c.free = c.free[:n]
 	s.begin(id, c.initialWindow, int64(c.server.HTTP2.StreamWindow))
+	s.began = c.now()
 	c.streams = append(c.streams, s)
 	c.live++
 	if c.idleBy = 0; c.toldBy == 0 {
@@ -272,10 +274,18 @@ func (c *Conn) onReset(f frame, payload []byte) error {
 	if s == nil {
 		return c.wasteLocked(1)
 	}
+	began := s.began
 	c.close(s, byClient)
 	s.end(ErrGone)
+	if c.now()-began >= int64(longTaken) {
+		return nil
+	}
 	return c.resetsLeft()
 }
+
+// longTaken is how old a stream is that a client may break off as often as it likes: its
+// user has waited for it.
+const longTaken = time.Second
 
 // onWindowUpdate takes a WINDOW_UPDATE frame (RFC 9113 §6.9).
 func (c *Conn) onWindowUpdate(f frame, payload []byte) error {
