@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
@@ -113,5 +114,28 @@ func TestExpireMeetsRequest(t *testing.T) {
 	}
 	if code, told := r.gone(); code != xhttp2.ErrCodeNo || !told {
 		t.Errorf("%v, told: %t", code, told)
+	}
+}
+
+// TestHeadInManyFrames: a head that is taken may come in as many frames as it needs.
+func TestHeadInManyFrames(t *testing.T) {
+	t.Parallel()
+	const size = 900 << 10
+	s := newScene(t, hello, func(o *http2.Options) { o.HTTP2.MaxHeaderSize = 1 << 20 })
+	r := s.greet()
+	block := r.request("POST", "/", "x-large", strings.Repeat("\x80", size)) // nothing to compress
+	first := true
+	for len(block) > 0 {
+		part := block[:min(len(block), 16<<10)]
+		block = block[len(part):]
+		if first {
+			first = false
+			r.must(r.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, EndStream: true, BlockFragment: part}))
+			continue
+		}
+		r.must(r.WriteContinuation(1, len(block) == 0, part))
+	}
+	if o := r.outcome(1); o.status != "200" {
+		t.Errorf("%+v", o)
 	}
 }
