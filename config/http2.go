@@ -13,9 +13,9 @@ type HTTP2 struct {
 	// taken from it: what a slow endpoint can make usher hold for each request. At least
 	// 64 KiB.
 	StreamWindow Size `yaml:"stream_window"`
-	// MaxResets is how many requests a client may break off before their answer, and how
-	// many malformed ones it may send, at once; a tenth is given back each second. Beyond
-	// it the connection ends.
+	// MaxResets is how many requests a client may break off as soon as it has made them, and
+	// how many malformed ones it may send, at once; a tenth is given back each second, and
+	// one with each request that is answered whole. Beyond it the connection ends.
 	MaxResets int `yaml:"max_resets"`
 	// MaxEmptyFrames bounds frames that carry nothing (PING, SETTINGS, WINDOW_UPDATE,
 	// PRIORITY, empty DATA) in the same way; what is sent to the client earns new ones.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -202,5 +203,44 @@ func TestStreamConnect(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("X-Usher-Reason") != "method_not_allowed" {
 		t.Errorf("got %s %v", resp.Status, resp.Header)
+	}
+}
+
+// A head that a listener takes is served however large it is, also where the codec reads it.
+func TestStreamLargeHead(t *testing.T) {
+	t.Parallel()
+	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
+		for {
+			req, _, _ := c.Request()
+			if req == nil {
+				return
+			}
+			if len(req.Header.Get("X-Large")) != 40<<10 {
+				c.Reply("HTTP/1.1 500 Short\r\nContent-Length: 0\r\n\r\n")
+				return
+			}
+			c.Reply(proxytest.OK)
+		}
+	})
+	bounds := config.DefaultHTTP2()
+	bounds.MaxHeaderSize = 64 << 10
+	u := proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{{Protocol: "https", HTTP2: bounds}}, Services: proxytest.Origins(origin.Addr),
+	})
+	c := http2Client((*http.Protocols).SetHTTP2)
+	c.TLSClientConfig = proxytest.ClientTLS(t, "h2")
+	t.Cleanup(c.CloseIdleConnections)
+	for _, read := range []string{"X-Plain", "X_Underscored"} {
+		req := requestTo(t.Context(), u, "GET", "/", nil)
+		req.Header.Set("X-Large", strings.Repeat("x", 40<<10))
+		req.Header[read] = []string{"1"}
+		resp, err := c.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", read, resp.Status)
+		}
 	}
 }

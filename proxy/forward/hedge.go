@@ -19,8 +19,10 @@ import (
 // nothing but wait, and within mu the second one may use what is its. Once over is set
 // it may not: it closes its own connection to the endpoint and ends.
 type hedge struct {
-	trip  *Trip
-	first *upstream.Conn
+	trip *Trip
+	// forwarder is the Trip's, which may be another request's before run has begun.
+	forwarder *Forwarder
+	first     *upstream.Conn
 	// began is when the first try did, until when both are over; 0: no bound.
 	began, until int64
 	// connected is closed when up is known, done in the end.
@@ -45,11 +47,7 @@ func (t *Trip) hedged(a *core.Attempt) bool {
 // race waits for the response to what t.up has been given to send, and after the delay
 // for that of a second try too. t.up is the connection of the one that began first.
 func (t *Trip) race(a *core.Attempt, began int64) error {
-	h := &hedge{
-		trip: t, first: t.up, began: began, until: t.Until(began, a.Timeout),
-		connected: make(chan struct{}), done: make(chan struct{}),
-	}
-	t.forwarder.hedges.Add(1)
+	h := t.newHedge(began, t.Until(began, a.Timeout))
 	timer := time.AfterFunc(a.Policy.Hedge.Delay, h.run)
 	_, err := t.up.Reader.Peek(1)
 	if timer.Stop() {
@@ -61,6 +59,15 @@ func (t *Trip) race(a *core.Attempt, began int64) error {
 		return err
 	}
 	return t.readResponse(t.up)
+}
+
+// newHedge returns a hedge that the Forwarder waits for: run is to be called.
+func (t *Trip) newHedge(began, until int64) *hedge {
+	t.forwarder.hedges.Add(1)
+	return &hedge{
+		trip: t, forwarder: t.forwarder, first: t.up, began: began, until: until,
+		connected: make(chan struct{}), done: make(chan struct{}),
+	}
 }
 
 // settle decides between the two, for the goroutine of the connection; err is what has
@@ -138,7 +145,7 @@ func (h *hedge) adopt() error {
 
 // run makes the second try. It is called when the delay is over.
 func (h *hedge) run() {
-	defer h.trip.forwarder.hedges.Done()
+	defer h.forwarder.hedges.Done()
 	defer close(h.done)
 	defer h.recover()
 	up := h.connect()
@@ -154,7 +161,7 @@ func (h *hedge) run() {
 // recover keeps a fault in the second try from ending the process.
 func (h *hedge) recover() {
 	if v := recover(); v != nil {
-		h.trip.forwarder.Log.Error("panic while hedging a request", "panic", v, "stack", string(debug.Stack()))
+		h.forwarder.Log.Error("panic while hedging a request", "panic", v, "stack", string(debug.Stack()))
 	}
 }
 

@@ -235,8 +235,12 @@ func (t *Trip) ParseHead() *fasthttp.RequestHeader {
 	r := heads.Get().(*headReader) //nolint:forcetypeassert // the list holds nothing else
 	defer heads.Put(r)
 	r.bytes.Reset(t.Wrote)
-	r.buffer.Reset(&r.bytes)
-	if t.Malformed = t.req.Read(r.buffer); t.Malformed != nil {
+	buffer := r.buffer
+	if len(t.Wrote) > buffer.Size() { // a listener may take larger heads by HTTP/2
+		buffer = bufio.NewReaderSize(nil, len(t.Wrote))
+	}
+	buffer.Reset(&r.bytes)
+	if t.Malformed = t.req.Read(buffer); t.Malformed != nil {
 		t.req.Reset()
 		t.req.DisableSpecialHeader()
 	}

@@ -322,3 +322,38 @@ func TestHandlersLinger(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestHonestResets: who breaks off requests that have taken long, or some among those that
+// are answered, is no abuser.
+func TestHonestResets(t *testing.T) {
+	few := func(o *http2.Options) { o.HTTP2.MaxResets = 5 }
+	t.Run("some", func(t *testing.T) {
+		t.Parallel()
+		r := newScene(t, waiting, few).greet()
+		for id := uint32(1); id < 80; id += 4 {
+			r.open(id, true, r.request("GET", "/wait"))
+			r.must(r.WriteRSTStream(id, xhttp2.ErrCodeCancel))
+			r.open(id+2, true, r.request("GET", "/"))
+			if o := r.outcome(id + 2); o.status != "200" {
+				t.Fatalf("%+v", o)
+			}
+		}
+	})
+	t.Run("late", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, waiting, few)
+		r := s.greet()
+		for id := uint32(1); id < 40; id += 2 {
+			r.open(id, true, r.request("GET", "/wait"))
+		}
+		begin := s.sweeper.Now()
+		s.until("they have taken long", func() bool { return s.sweeper.Now()-begin > int64(1200*time.Millisecond) })
+		for id := uint32(1); id < 40; id += 2 {
+			r.must(r.WriteRSTStream(id, xhttp2.ErrCodeCancel))
+		}
+		r.open(41, true, r.request("GET", "/"))
+		if o := r.outcome(41); o.status != "200" {
+			t.Fatalf("%+v", o)
+		}
+	})
+}

@@ -46,7 +46,11 @@ func reserve(b []byte, n int) []byte {
 	if cap(b)-len(b) >= n {
 		return b
 	}
-	moved := append(getBuffer(max(len(b)+n, min(2*cap(b), large))), b...)
+	twice := 2 * cap(b)
+	if cap(b) < large {
+		twice = min(twice, large)
+	}
+	moved := append(getBuffer(max(len(b)+n, twice)), b...)
 	putBuffer(b)
 	return moved
 }

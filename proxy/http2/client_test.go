@@ -378,3 +378,30 @@ func TestDeadline(t *testing.T) {
 		w.Close()
 	}
 }
+
+// TestSmallReads: a client that gives its windows back in small pieces is no abuser.
+func TestSmallReads(t *testing.T) {
+	const size = 64 << 20
+	onBoth(t, handlerFunc(func(s *http2.Stream) {
+		_ = s.Respond([]byte("HTTP/1.1 200 OK\r\n\r\n"), make([]byte, size))
+	}), func(t *testing.T, c *client) {
+		resp, err := c.Do(c.request("GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		buf, n := make([]byte, 4<<10), 0
+		for {
+			m, err := resp.Body.Read(buf)
+			if n += m; errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("after %d bytes: %v", n, err)
+			}
+		}
+		if n != size {
+			t.Errorf("%d bytes", n)
+		}
+	})
+}

@@ -145,9 +145,13 @@ func (c *Conn) settle(err error) bool {
 		ready[n] = s
 		n++
 	}
-	c.deaf = c.ending
 	c.partial()
-	if c.resting = len(c.streams) == 0; c.resting && c.toldBy == 0 {
+	c.resting = len(c.streams) == 0
+	if c.server.closing.Load() && c.resting && c.block.stream == 0 && c.w == c.r && !c.draining {
+		c.endIdle() // closeIdle has left it alone for what has come
+	}
+	c.deaf = c.ending
+	if c.resting && c.toldBy == 0 {
 		c.watch.Wait(c.now())
 	}
 	c.rearm()
@@ -216,13 +220,16 @@ func (c *Conn) finish() {
 	c.server.remove(c)
 }
 
-// releaseStreams gives the streams that nobody uses back for other connections.
+// releaseStreams gives the streams back for other connections. None is open or has a
+// Handler.
 func (c *Conn) releaseStreams() {
 	c.mu.Lock()
 	free := c.free
 	c.free, c.streams, c.line = nil, nil, nil
-	putBuffer(c.out)
-	c.out = nil
+	if len(c.out) == 0 { // what is queued is the writer's: a drain may begin at any time
+		putBuffer(c.out)
+		c.out = nil
+	}
 	c.mu.Unlock()
 	for _, s := range free {
 		c.server.Sweeper.Remove(&s.watch) // not while c.mu is held: Expire takes it
@@ -253,6 +260,9 @@ func (c *Conn) close(s *Stream, how closure) {
 		c.streams = slices.Delete(c.streams, i, i+1)
 	}
 	c.closed.add(s.id, how)
+	if how == byEnd {
+		c.resets.earn(1)
+	}
 	if len(c.streams) == 0 && !c.ending {
 		c.rest()
 	}

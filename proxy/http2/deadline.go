@@ -47,8 +47,10 @@ func (c *Conn) Expire() {
 		c.bye(EnhanceYourCalm, "frame or header block not finished in time")
 	case over(c.idleBy):
 		c.bye(NoError, "idle")
-	default: // everything is to end
+	case c.server.closing.Load(): // everything is to end
 		c.cut()
+	default: // it came at the last moment, and there is no deadline any more
+		c.startDrain()
 	}
 	c.rouse()
 }

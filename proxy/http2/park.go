@@ -46,7 +46,9 @@ func (c *Conn) interrupted(err error) bool {
 		return false
 	}
 	c.leaving = false
-	c.watch.Wait(0) // or leave would come again
+	if c.toldBy == 0 { // a drain that has begun meanwhile is looked after by Probe
+		c.watch.Wait(0) // or leave would come again
+	}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	return true
 }
@@ -54,11 +56,14 @@ func (c *Conn) interrupted(err error) bool {
 // park has the Poller wait for the connection, and says whether it does: the connection is
 // somebody else's then.
 func (c *Conn) park() bool {
-	c.endWriter()
+	if !c.endWriter() {
+		return false
+	}
 	c.releaseStreams()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.quiet() || c.writing {
+		c.stayUp()
 		return false
 	}
 	var failed error
@@ -75,12 +80,21 @@ func (c *Conn) park() bool {
 	return true
 }
 
-// endWriter has the writer end if it has nothing to do, and waits for that.
-func (c *Conn) endWriter() {
+// stayUp has the connection looked at again, unless a stream does when it ends. The caller
+// holds c.mu.
+func (c *Conn) stayUp() {
+	if len(c.streams) == 0 && c.toldBy == 0 {
+		c.watch.Wait(c.now())
+	}
+}
+
+// endWriter has the writer end, and waits for that, unless something has come in between.
+func (c *Conn) endWriter() (ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.quiet() {
-		return
+		c.stayUp()
+		return false
 	}
 	c.quit = true
 	c.output.Signal()
@@ -88,6 +102,7 @@ func (c *Conn) endWriter() {
 		c.over.Wait()
 	}
 	c.quit = c.ending
+	return true
 }
 
 // Wake implements wire.Sleeper: there is something to read.
@@ -117,12 +132,18 @@ func (c *Conn) closeIdle() {
 	if len(c.streams) > 0 || c.partBy > 0 || c.client.Raw != nil && !wire.Quiet(c.client.Raw) {
 		return
 	}
-	if c.last == 0 && !c.parked {
-		c.startDrain() // its first request may be on its way
-		return
-	}
-	c.bye(NoError, "")
+	c.endIdle()
 	c.rouse()
+}
+
+// endIdle ends a connection without streams: at once, unless its first request may be on
+// its way. The caller holds c.mu.
+func (c *Conn) endIdle() {
+	if c.last == 0 && !c.parked {
+		c.startDrain()
+	} else {
+		c.bye(NoError, "")
+	}
 }
 
 // kill ends the connection without a word.

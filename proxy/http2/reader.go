@@ -207,7 +207,8 @@ type block struct {
 	buf       []byte
 }
 
-// maxFragments is how many frames a header block may come in.
+// maxFragments is how many frames a header block may come in, beside those that its size
+// calls for.
 const maxFragments = 16
 
 // onHeaders takes a HEADERS frame (RFC 9113 §6.2).
@@ -246,7 +247,7 @@ func (c *Conn) onContinuation(f frame, payload []byte) error {
 		return &fault{ProtocolError, "CONTINUATION without HEADERS"}
 	}
 	p.fragments++
-	if p.fragments > maxFragments || len(p.buf)+len(payload) > 4*c.t.max {
+	if p.fragments > maxFragments+4*c.t.max/maxFrame || len(p.buf)+len(payload) > 4*c.t.max {
 		return &fault{EnhanceYourCalm, "header block too long"}
 	}
 	p.buf = append(reserve(p.buf, len(payload)), payload...)

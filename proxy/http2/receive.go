@@ -2,6 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
+	"time"
 )
 
 // receiving is the connection's side of flow control towards usher; Conn.mu guards it.
@@ -143,6 +144,7 @@ func (c *Conn) open(id uint32) (*Stream, Code) {
 	s := c.free[n]
 	c.free = c.free[:n]
 	s.begin(id, c.initialWindow, int64(c.server.HTTP2.StreamWindow))
+	s.began = c.now()
 	c.streams = append(c.streams, s)
 	c.live++
 	if c.idleBy = 0; c.toldBy == 0 {
@@ -163,6 +165,8 @@ func (c *Conn) onClosed(id uint32, headers bool) error {
 		return nil
 	case headers && how == forgotten:
 		return &fault{ProtocolError, "HEADERS on a stream older than the last one"}
+	case how == forgotten: // the rest of a body that usher did not want may take a while
+		return c.wasteLocked(1)
 	case headers && how == byEnd:
 		return &fault{StreamClosed, "HEADERS on a closed stream"}
 	default:
@@ -270,10 +274,18 @@ func (c *Conn) onReset(f frame, payload []byte) error {
 	if s == nil {
 		return c.wasteLocked(1)
 	}
+	began := s.began
 	c.close(s, byClient)
 	s.end(ErrGone)
+	if c.now()-began >= int64(longTaken) {
+		return nil
+	}
 	return c.resetsLeft()
 }
+
+// longTaken is how old a stream is that a client may break off as often as it likes: its
+// user has waited for it.
+const longTaken = time.Second
 
 // onWindowUpdate takes a WINDOW_UPDATE frame (RFC 9113 §6.9).
 func (c *Conn) onWindowUpdate(f frame, payload []byte) error {
@@ -283,7 +295,9 @@ func (c *Conn) onWindowUpdate(f frame, payload []byte) error {
 	n := int64(binary.BigEndian.Uint32(payload) & maxWindow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.wasteLocked(1); err != nil {
+	if c.updates > 0 {
+		c.updates--
+	} else if err := c.wasteLocked(1); err != nil {
 		return err
 	}
 	if f.stream == 0 {

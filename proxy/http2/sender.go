@@ -13,6 +13,8 @@ type sender struct {
 	// outWindow is what may be sent on all streams together, initialWindow what a new
 	// stream may send.
 	outWindow, initialWindow int64
+	// updates is how many WINDOW_UPDATE the client may send for what it was sent.
+	updates int64
 	// line are the streams that wait for the connection, first come first served: a window
 	// or room in out. turn is the one whose turn it is.
 	line []*Stream
@@ -190,6 +192,7 @@ func (c *Conn) appendData(s *Stream, p []byte, end bool) {
 	c.grow(len(p))
 	c.out = append(appendFrame(c.out, len(p), frameData, flags, s.id), p...)
 	c.noise.earn(earned)
+	c.updates = min(c.updates+earned+int64(len(p))/updatePiece, maxUpdates)
 }
 
 // appendBlock queues a header block, in as many frames as it takes. The caller holds c.mu.
@@ -222,6 +225,14 @@ func (c *Conn) appendBlock(id uint32, block []byte, end bool) {
 	}
 	c.noise.earn(earned)
 }
+
+// updatePiece is for how much of a body a client may send a WINDOW_UPDATE: net/http gives
+// both windows back every 4 KiB, however late its user reads. maxUpdates bounds how many it
+// may be behind with.
+const (
+	updatePiece = 2 << 10
+	maxUpdates  = 1 << 16
+)
 
 // earned is how many frames that carry nothing a client may send for each frame it is
 // sent: it gives back the windows of the stream and of the connection.

@@ -75,6 +75,7 @@ func NewServer(o Options) *Server {
 // comes before what is read from nc. The attachment is the Conn's.
 func (s *Server) Serve(nc net.Conn, client *wire.Client, attachment any) {
 	c := newConn(s, nc, client, attachment)
+	c.out = append(reserve(c.out, len(s.greeting)), s.greeting...) // before whatever a shutdown has to say
 	if s.Open != nil && !s.Open(c) {
 		_ = nc.Close()
 		return

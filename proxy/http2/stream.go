@@ -54,6 +54,8 @@ type Stream struct {
 	watch wire.Watch
 	// declared is the Content-Length, -1 for none.
 	declared int64
+	// began is when the stream was opened.
+	began int64
 
 	// Conn.mu guards the rest.
 

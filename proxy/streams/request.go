@@ -49,7 +49,9 @@ func (s *Server) requestOf(stream *http2.Stream) *request {
 		r = &request{stream: stream}
 		stream.Attachment = r
 	}
-	r.server = s
+	if r.server != s { // a Probe of the request before may be under way, which reads it
+		r.server = s
+	}
 	return r
 }
 
@@ -134,7 +136,7 @@ func (r *request) serve() {
 	r.Forward() // what has come of it is recorded
 }
 
-var errHeadTooLarge = &wire.Refused{Status: 431, Why: "the request's head is larger than 16 KiB"}
+var errHeadTooLarge = &wire.Refused{Status: 431, Why: "the request's head is larger than this listener takes"}
 
 // scan reads the head.
 func (r *request) scan() error {

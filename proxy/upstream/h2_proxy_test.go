@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -273,5 +274,30 @@ func TestH2ClientLeaves(t *testing.T) {
 			t.Errorf("%d connections", n)
 		}
 		u.Clean(1, 1)
+	})
+}
+
+// Trailers may be as large as a head: the details of a status of gRPC can be.
+func TestH2LargeTrailers(t *testing.T) {
+	t.Parallel()
+	eachH2(t, func(t *testing.T, tr *h2Transport) {
+		details := strings.Repeat("d", 15<<10)
+		origin := tr.serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "Grpc-Status-Details-Bin")
+			_, _ = io.WriteString(w, "hello")
+			w.Header().Set("Grpc-Status-Details-Bin", details)
+		})
+		u := tr.proxied(t, config.Policy{}, origin.Addr)
+		c, err := net.Dial("tcp", u.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		got, err := io.ReadAll(c) // net/http takes no trailers of this size
+		want := "\r\n\r\n5\r\nhello\r\n0\r\ngrpc-status-details-bin: " + details + "\r\n\r\n"
+		if err != nil || !strings.HasSuffix(string(got), want) {
+			t.Errorf("got %d bytes, %v: %.200q", len(got), err, got)
+		}
 	})
 }
