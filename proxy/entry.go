@@ -179,6 +179,7 @@ func (e *entry) shake(a *arrival, secure *wire.Secure) taker {
 	case "h2":
 		return e.http2
 	case "acme-tls/1":
+		secure.Goodbye() // with it leaves what ends the handshake of TLS 1.2
 		return nil
 	default:
 		return e.http1

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +97,56 @@ func TestSecureFarewell(t *testing.T) {
 		if b, err := io.ReadAll(c.r); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 ") {
 			t.Errorf("%q: got %q (%v), want an answer and a farewell", request, b, err)
 		}
+	}
+}
+
+// A body that ends with the connection, but too soon, ends without a farewell: who got one
+// would take it for the whole.
+func TestSecureTruncated(t *testing.T) {
+	t.Parallel()
+	sent := make(chan struct{})
+	breakOff := sync.OnceFunc(func() { close(sent) })
+	defer breakOff()
+	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
+		if req, _, _ := c.Request(); req != nil {
+			c.Reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			<-sent
+		}
+	})
+	c := dialSecure(t, startSecure(t, config.Listener{}, origin.Addr))
+	c.send("GET / HTTP/1.0\r\n\r\n")
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = c.r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(c.r, got); err != nil || string(got) != "hello" {
+		t.Errorf("got %q (%v)", got, err)
+	}
+	breakOff()
+	if rest, err := io.ReadAll(c.r); err == nil {
+		t.Errorf("then %q and a farewell, as if that were all", rest)
+	}
+}
+
+// An authority that asks for its proof by TLS 1.2 sees the end of the handshake.
+func TestSecureChallenge(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{}, proxytest.Echo(t).Addr)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := proxytest.ClientTLS(t, "acme-tls/1")
+		cfg.MaxVersion = version
+		nc, err := (&tls.Dialer{Config: cfg}).DialContext(t.Context(), "tcp", u.Addr())
+		if err != nil {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+			continue
+		}
+		if _, err := io.ReadAll(nc); err != nil {
+			t.Errorf("%s: %v, want a farewell", tls.VersionName(version), err)
+		}
+		nc.Close()
 	}
 }
 
