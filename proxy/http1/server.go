@@ -68,6 +68,7 @@ func (s *Server) take(a *core.Arrival) *conn {
 		server: s, nc: a.TCP, raw: a.Raw, secure: a.TLS, early: a.Early, listener: s.listener,
 		shard: metrics.Shard(s.shard.Add(1)), arrival: a,
 	}
+	c.state.Store(busy) // until it has looked: what its client has said may have been read
 	if !s.add(c) {
 		a.Leave()
 		_ = c.nc.Close()
