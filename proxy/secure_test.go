@@ -252,9 +252,58 @@ func TestSecureShutdown(t *testing.T) {
 	}
 }
 
-// slowHello sends the first byte of what its client says, and the rest when it may.
+// Who has sent a part of what tells how it is to be served has begun to speak, wherever it
+// is read.
+func TestShutdownHearsBeginnings(t *testing.T) {
+	t.Parallel()
+	h2c := believing(config.Listener{H2C: true}, true)
+	beside := config.Listener{Protocol: "https", Passthrough: true}
+	for name, tc := range map[string]struct {
+		listener config.Listener
+		before   string
+	}{
+		"https behind a proxy": {believing(config.Listener{Protocol: "https"}, true), v1Line("203.0.113.7")},
+		"beside pass-through":  {beside, ""},
+		"h2c behind a proxy":   {h2c, v1Line("203.0.113.7")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := proxytest.Start(t, proxytest.Options{
+				Listeners: []config.Listener{tc.listener}, Services: proxytest.Origins(proxytest.Echo(t).Addr),
+			})
+			nc := u.Dial()
+			var client net.Conn = &slowHello{
+				Conn: nc.TCPConn, before: tc.before, begun: make(chan struct{}), goOn: make(chan struct{}),
+			}
+			slow := client.(*slowHello) //nolint:forcetypeassert // it is one
+			if tc.listener.Protocol == "https" {
+				client = tls.Client(slow, proxytest.ClientTLS(t, "http/1.1"))
+			}
+			got := make(chan string, 1)
+			go func() {
+				_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+				b, _ := io.ReadAll(client)
+				got <- string(b)
+			}()
+			waitFor(t, slow.begun)
+			proxytest.Eventually(t, "it is heard", func() bool { return u.Proxy.Heard("web") == 1 })
+			done := make(chan int)
+			go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+			proxytest.Eventually(t, "no more are taken", func() bool { return len(u.Proxy.Addresses()) == 0 })
+			close(slow.goOn)
+			if answer := <-got; !strings.HasPrefix(answer, "HTTP/1.1 200") {
+				t.Errorf("it got %q", answer)
+			}
+			<-done
+		})
+	}
+}
+
+// slowHello sends the first byte of what its client says, behind what is to come before it,
+// and the rest when it may.
 type slowHello struct {
 	net.Conn
+	before      string
 	begun, goOn chan struct{}
 	said        bool
 }
@@ -264,7 +313,7 @@ func (s *slowHello) Write(b []byte) (int, error) {
 		return s.Conn.Write(b)
 	}
 	s.said = true
-	if _, err := s.Conn.Write(b[:1]); err != nil {
+	if _, err := s.Conn.Write(append([]byte(s.before), b[0])); err != nil {
 		return 0, err
 	}
 	close(s.begun)
