@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -296,6 +297,44 @@ func TestShutdownHearsBeginnings(t *testing.T) {
 			}
 			<-done
 		})
+	}
+}
+
+// A request of which not even the first record is whole has begun all the same: a shutdown
+// waits for it, and it must come in time.
+func TestSecureHalfRecord(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{HeaderTimeout: 300 * time.Millisecond}, proxytest.Echo(t).Addr)
+	half := func() (client *tls.Conn, goOn chan struct{}) {
+		slow := &slowHello{Conn: u.Dial().TCPConn, begun: make(chan struct{}), goOn: make(chan struct{}), said: true}
+		client = tls.Client(slow, proxytest.ClientTLS(t, "http/1.1"))
+		_, _ = io.WriteString(client, asterisk)
+		resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		slow.said = false
+		go func() { _, _ = io.WriteString(client, asterisk) }()
+		waitFor(t, slow.begun)
+		return client, slow.goOn
+	}
+	client, goOn := half()
+	if _, err := io.ReadAll(client); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the rest is waited for longer than a head")
+	}
+	close(goOn)
+	client.Close()
+	client, goOn = half()
+	done := make(chan int)
+	go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+	proxytest.Eventually(t, "no more are taken", func() bool { return len(u.Proxy.Addresses()) == 0 })
+	close(goOn)
+	if b, _ := io.ReadAll(client); !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+		t.Errorf("got %q", b)
+	}
+	if n := <-done; n != 0 {
+		t.Errorf("%d were cut", n)
 	}
 }
 

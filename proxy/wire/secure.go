@@ -47,6 +47,9 @@ func (s *Secure) Shake() error {
 // Heard says whether the client has said anything, or left. Any goroutine may call it.
 func (s *Secure) Heard() bool { return s.sock.heard.Load() }
 
+// Partial says whether a record has come in part. The goroutine that reads calls it.
+func (s *Secure) Partial() bool { return s.sock.record.partial() }
+
 // Within makes reads and writes go by fd, and reads not wait, until Without: it is called
 // in a callback of syscall.RawConn.Read, when the socket has become readable. Where there
 // is nothing to read, a read ends with ErrAgain, and goes on there when it is repeated.
@@ -147,6 +150,8 @@ type secureSocket struct {
 	// something.
 	fd            uintptr
 	within, ready bool
+	// record is where what was read ends.
+	record record
 	// hasty makes writes not wait.
 	hasty atomic.Bool
 	// sending says that who sends will flush; left that a read has left that to it.
@@ -161,6 +166,12 @@ type secureSocket struct {
 
 // Read implements net.Conn.
 func (s *secureSocket) Read(p []byte) (int, error) {
+	n, err := s.read(p)
+	s.record.took(p[:n])
+	return n, err
+}
+
+func (s *secureSocket) read(p []byte) (int, error) {
 	if len(s.early) > 0 {
 		n := copy(p, s.early)
 		s.early = s.early[n:]
