@@ -77,19 +77,15 @@ func (p *Proxy) newEntry(l *core.Listener) *entry {
 // arrival is a connection on its way to a server.
 type arrival struct {
 	*core.Arrival
-	// secure is TLS with it; nil: there is none. heard says that it has said something
-	// without.
+	// secure is TLS with it; nil: there is none.
 	secure atomic.Pointer[wire.Secure]
-	heard  atomic.Bool
 	watch  wire.Watch
 }
 
 // begun says whether the client has said anything.
 func (a *arrival) begun() bool {
-	if s := a.secure.Load(); s != nil {
-		return s.Heard()
-	}
-	return a.heard.Load()
+	s := a.secure.Load()
+	return a.Heard.Load() || s != nil && s.Heard()
 }
 
 // past is a deadline that is over.
@@ -154,9 +150,7 @@ func (e *entry) meet(a *arrival) (next taker) {
 // claimed says whether a route claims the name that the client asks for. What is no
 // beginning of TLS the handshake will refuse, in its own words.
 func (e *entry) claimed(a *arrival) bool {
-	yes, err := e.pass.Claims(a.Client)
-	if err != nil || !yes {
-		a.heard.Store(true)
+	if yes, err := e.pass.Claims(a.Client); err != nil || !yes {
 		return false
 	}
 	a.watch.Arm(0)
@@ -179,6 +173,7 @@ func (e *entry) shake(a *arrival, secure *wire.Secure) taker {
 	case "h2":
 		return e.http2
 	case "acme-tls/1":
+		secure.Goodbye() // with it leaves what ends the handshake of TLS 1.2
 		return nil
 	default:
 		return e.http1
@@ -189,6 +184,9 @@ func (e *entry) shake(a *arrival, secure *wire.Secure) taker {
 // §3.4), whose first line no request of HTTP/1.1 has.
 func (e *entry) peek(a *arrival) taker {
 	a.watch.Arm(e.listener.IdleDeadline(e.core.Sweeper.Now()))
+	if a.Heard.Load() {
+		a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
+	}
 	buf := make([]byte, max(len(http2.Preface), len(a.Early)))
 	n := copy(buf, a.Early)
 	for n < len(http2.Preface) && string(buf[:n]) == http2.Preface[:n] {
@@ -196,7 +194,7 @@ func (e *entry) peek(a *arrival) taker {
 		if err != nil {
 			return nil
 		}
-		if n += m; !a.heard.Swap(true) {
+		if n += m; !a.Heard.Swap(true) {
 			a.watch.Arm(e.listener.HeaderDeadline(e.core.Sweeper.Now()))
 		}
 	}

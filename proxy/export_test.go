@@ -15,7 +15,11 @@ func (p *Proxy) countArriving(name string, what func(*arrival) bool) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.listeners {
-		if e, ok := l.current().(*entry); ok && l.config.Name == name {
+		s := l.current()
+		if behind, ok := s.(*stage); ok {
+			s = behind.server
+		}
+		if e, ok := s.(*entry); ok && l.config.Name == name {
 			e.mu.Lock()
 			for a := range e.arriving {
 				if what(a) {

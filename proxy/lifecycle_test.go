@@ -257,6 +257,33 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// Any number of listeners may be on any free port of one address.
+func TestListenFreePorts(t *testing.T) {
+	t.Parallel()
+	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(proxytest.Echo(t).Addr)})
+	web := u.Addr()
+	one, two := config.Listener{}, config.Listener{Name: "two"}
+	u.Listen(one, two)
+	second := u.AddrOf("two")
+	if u.Addr() != web || second == "" || second == web {
+		t.Fatalf("got %v, and %q before", u.Proxy.Addresses(), web)
+	}
+	for _, address := range []string{web, second} {
+		if r := proxytest.Dial(t, address).Get("/"); r.StatusCode != 200 {
+			t.Errorf("%s: got %d", address, r.StatusCode)
+		}
+	}
+	two.MaxBodySize = 1
+	u.Listen(two, one)
+	if u.Addr() != web || u.AddrOf("two") != second {
+		t.Errorf("after a change of settings: %v", u.Proxy.Addresses())
+	}
+	u.Listen(two)
+	if got := u.Proxy.Addresses(); len(got) != 1 || got["two"] != second {
+		t.Errorf("without the first: %v", got)
+	}
+}
+
 // The connections of a changed or removed listener finish their requests.
 func TestListenFinishesRequests(t *testing.T) {
 	t.Parallel()

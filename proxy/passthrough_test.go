@@ -152,6 +152,40 @@ func (p *pieces) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// A drain waits for who has said a part of for whom it is.
+func TestPassthroughShutdownHalf(t *testing.T) {
+	t.Parallel()
+	a := upstreamtest.NewAuthority(t)
+	passed := naming(t, a, "one", "*.pass.test")
+	u := proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{pass()},
+		Services: []proxytest.Service{
+			{Name: "one", Routes: []string{"*.pass.test proto=tcp"}, Addresses: []string{passed.Addr}},
+		},
+	})
+	slow := &slowHello{Conn: u.Dial().TCPConn, begun: make(chan struct{}), goOn: make(chan struct{})}
+	client := tls.Client(slow, &tls.Config{ServerName: "x.pass.test", RootCAs: a.Pool(), MinVersion: tls.VersionTLS12})
+	got := make(chan string, 1)
+	go func() {
+		_, _ = io.WriteString(client, "hello\n")
+		line, _ := bufio.NewReader(client).ReadString('\n')
+		client.Close()
+		got <- line
+	}()
+	waitFor(t, slow.begun)
+	proxytest.Eventually(t, "it is there", func() bool { return open(u) == 1 })
+	done := make(chan int)
+	go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+	proxytest.Eventually(t, "no more are taken", func() bool { return len(u.Proxy.Addresses()) == 0 })
+	close(slow.goOn)
+	if answer := <-got; answer != "one: hello\n" {
+		t.Errorf("got %q", answer)
+	}
+	if n := <-done; n != 0 {
+		t.Errorf("%d connections were cut", n)
+	}
+}
+
 // A drain does not wait for who has not said yet for whom it is.
 func TestPassthroughShutdown(t *testing.T) {
 	t.Parallel()

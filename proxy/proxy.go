@@ -6,7 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 
 	"usher/config"
@@ -35,7 +37,8 @@ type Proxy struct {
 	// tending counts the goroutines that look after all connections.
 	tending sync.WaitGroup
 
-	mu        sync.Mutex
+	mu sync.Mutex
+	// listeners are those bound, by socketOf.
 	listeners map[string]*listener
 	draining  bool
 	// retired are the servers of listeners that were removed or changed, until their
@@ -100,19 +103,20 @@ func (p *Proxy) Listen(want []config.Listener) error {
 	p.core.Reserve(config.IdentityHeaders(want))
 	keep := map[string]bool{}
 	for _, c := range want {
-		keep[c.Address] = true
-		if l := fresh[c.Address]; l != nil {
-			p.listeners[c.Address] = l
+		socket := socketOf(c)
+		keep[socket] = true
+		if l := fresh[socket]; l != nil {
+			p.listeners[socket] = l
 			l.start(p.newServer(c, l))
 			continue
 		}
-		if l := p.listeners[c.Address]; !l.sameSettings(c) {
+		if l := p.listeners[socket]; !l.sameSettings(c) {
 			p.retire(l.replace(c, p.newServer(c, l)), server.Finish)
 		}
 	}
-	for address, l := range p.listeners {
-		if !keep[address] {
-			delete(p.listeners, address)
+	for socket, l := range p.listeners {
+		if !keep[socket] {
+			delete(p.listeners, socket)
 			l.close()
 			p.retire(l.current(), func(s server, ctx context.Context) { s.Shutdown(ctx) })
 		}
@@ -120,12 +124,22 @@ func (p *Proxy) Listen(want []config.Listener) error {
 	return nil
 }
 
+// socketOf is what tells one socket from another: the address, and where that stands for
+// any free port the name of the listener too.
+func socketOf(c config.Listener) string {
+	if _, port, err := net.SplitHostPort(c.Address); err == nil && strings.Trim(port, "0") == "" {
+		return c.Address + " " + c.Name
+	}
+	return c.Address
+}
+
 // bindMissing binds the addresses that are not bound yet, all or none.
 func (p *Proxy) bindMissing(want []config.Listener) (map[string]*listener, error) {
 	fresh := map[string]*listener{}
 	var failed error
 	for _, c := range want {
-		if p.listeners[c.Address] != nil {
+		socket := socketOf(c)
+		if p.listeners[socket] != nil {
 			continue
 		}
 		l, err := bind(p.ctx, c, p.log)
@@ -133,7 +147,7 @@ func (p *Proxy) bindMissing(want []config.Listener) (map[string]*listener, error
 			failed = errors.Join(failed, err)
 			continue
 		}
-		fresh[c.Address] = l
+		fresh[socket] = l
 	}
 	if failed != nil {
 		for _, l := range fresh {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +98,56 @@ func TestSecureFarewell(t *testing.T) {
 		if b, err := io.ReadAll(c.r); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 ") {
 			t.Errorf("%q: got %q (%v), want an answer and a farewell", request, b, err)
 		}
+	}
+}
+
+// A body that ends with the connection, but too soon, ends without a farewell: who got one
+// would take it for the whole.
+func TestSecureTruncated(t *testing.T) {
+	t.Parallel()
+	sent := make(chan struct{})
+	breakOff := sync.OnceFunc(func() { close(sent) })
+	defer breakOff()
+	origin := proxytest.Raw(t, func(c *proxytest.Conn) {
+		if req, _, _ := c.Request(); req != nil {
+			c.Reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			<-sent
+		}
+	})
+	c := dialSecure(t, startSecure(t, config.Listener{}, origin.Addr))
+	c.send("GET / HTTP/1.0\r\n\r\n")
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = c.r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(c.r, got); err != nil || string(got) != "hello" {
+		t.Errorf("got %q (%v)", got, err)
+	}
+	breakOff()
+	if rest, err := io.ReadAll(c.r); err == nil {
+		t.Errorf("then %q and a farewell, as if that were all", rest)
+	}
+}
+
+// An authority that asks for its proof by TLS 1.2 sees the end of the handshake.
+func TestSecureChallenge(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{}, proxytest.Echo(t).Addr)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := proxytest.ClientTLS(t, "acme-tls/1")
+		cfg.MaxVersion = version
+		nc, err := (&tls.Dialer{Config: cfg}).DialContext(t.Context(), "tcp", u.Addr())
+		if err != nil {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+			continue
+		}
+		if _, err := io.ReadAll(nc); err != nil {
+			t.Errorf("%s: %v, want a farewell", tls.VersionName(version), err)
+		}
+		nc.Close()
 	}
 }
 
@@ -201,9 +253,96 @@ func TestSecureShutdown(t *testing.T) {
 	}
 }
 
-// slowHello sends the first byte of what its client says, and the rest when it may.
+// Who has sent a part of what tells how it is to be served has begun to speak, wherever it
+// is read.
+func TestShutdownHearsBeginnings(t *testing.T) {
+	t.Parallel()
+	h2c := believing(config.Listener{H2C: true}, true)
+	beside := config.Listener{Protocol: "https", Passthrough: true}
+	for name, tc := range map[string]struct {
+		listener config.Listener
+		before   string
+	}{
+		"https behind a proxy": {believing(config.Listener{Protocol: "https"}, true), v1Line("203.0.113.7")},
+		"beside pass-through":  {beside, ""},
+		"h2c behind a proxy":   {h2c, v1Line("203.0.113.7")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := proxytest.Start(t, proxytest.Options{
+				Listeners: []config.Listener{tc.listener}, Services: proxytest.Origins(proxytest.Echo(t).Addr),
+			})
+			nc := u.Dial()
+			var client net.Conn = &slowHello{
+				Conn: nc.TCPConn, before: tc.before, begun: make(chan struct{}), goOn: make(chan struct{}),
+			}
+			slow := client.(*slowHello) //nolint:forcetypeassert // it is one
+			if tc.listener.Protocol == "https" {
+				client = tls.Client(slow, proxytest.ClientTLS(t, "http/1.1"))
+			}
+			got := make(chan string, 1)
+			go func() {
+				_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+				b, _ := io.ReadAll(client)
+				got <- string(b)
+			}()
+			waitFor(t, slow.begun)
+			proxytest.Eventually(t, "it is heard", func() bool { return u.Proxy.Heard("web") == 1 })
+			done := make(chan int)
+			go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+			proxytest.Eventually(t, "no more are taken", func() bool { return len(u.Proxy.Addresses()) == 0 })
+			close(slow.goOn)
+			if answer := <-got; !strings.HasPrefix(answer, "HTTP/1.1 200") {
+				t.Errorf("it got %q", answer)
+			}
+			<-done
+		})
+	}
+}
+
+// A request of which not even the first record is whole has begun all the same: a shutdown
+// waits for it, and it must come in time.
+func TestSecureHalfRecord(t *testing.T) {
+	t.Parallel()
+	u := startSecure(t, config.Listener{HeaderTimeout: 300 * time.Millisecond}, proxytest.Echo(t).Addr)
+	half := func() (client *tls.Conn, goOn chan struct{}) {
+		slow := &slowHello{Conn: u.Dial().TCPConn, begun: make(chan struct{}), goOn: make(chan struct{}), said: true}
+		client = tls.Client(slow, proxytest.ClientTLS(t, "http/1.1"))
+		_, _ = io.WriteString(client, asterisk)
+		resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		slow.said = false
+		go func() { _, _ = io.WriteString(client, asterisk) }()
+		waitFor(t, slow.begun)
+		return client, slow.goOn
+	}
+	client, goOn := half()
+	if _, err := io.ReadAll(client); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the rest is waited for longer than a head")
+	}
+	close(goOn)
+	client.Close()
+	client, goOn = half()
+	done := make(chan int)
+	go func() { done <- u.Proxy.Shutdown(t.Context()) }()
+	proxytest.Eventually(t, "no more are taken", func() bool { return len(u.Proxy.Addresses()) == 0 })
+	close(goOn)
+	if b, _ := io.ReadAll(client); !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+		t.Errorf("got %q", b)
+	}
+	if n := <-done; n != 0 {
+		t.Errorf("%d were cut", n)
+	}
+}
+
+// slowHello sends the first byte of what its client says, behind what is to come before it,
+// and the rest when it may.
 type slowHello struct {
 	net.Conn
+	before      string
 	begun, goOn chan struct{}
 	said        bool
 }
@@ -213,7 +352,7 @@ func (s *slowHello) Write(b []byte) (int, error) {
 		return s.Conn.Write(b)
 	}
 	s.said = true
-	if _, err := s.Conn.Write(b[:1]); err != nil {
+	if _, err := s.Conn.Write(append([]byte(s.before), b[0])); err != nil {
 		return 0, err
 	}
 	close(s.begun)

@@ -59,13 +59,14 @@ func (s *stage) Serve(c *wire.Client) {
 // read waits for the header and hands the connection on.
 func (s *stage) read(c *wire.Client) {
 	err := preface.TakeProxy(c)
-	_ = c.TCP.SetReadDeadline(time.Time{})
 	s.mu.Lock()
 	delete(s.waiting, c)
 	closing := s.closing
 	s.mu.Unlock()
+	_ = c.TCP.SetReadDeadline(time.Time{})
+	var ne net.Error
 	switch {
-	case closing:
+	case closing && errors.As(err, &ne) && ne.Timeout():
 	case err == nil || s.without(c, err):
 		s.server.Serve(c)
 		return
@@ -87,16 +88,30 @@ func (s *stage) without(c *wire.Client, err error) bool {
 }
 
 // Shutdown implements server: who has not said yet whom the connection is for has asked
-// for nothing.
+// for nothing. What a header came with, though nobody has read it yet, is served.
 func (s *stage) Shutdown(ctx context.Context) (cut int) {
 	s.mu.Lock()
 	s.closing = true
-	for c := range s.waiting {
-		_ = c.TCP.SetReadDeadline(time.Unix(1, 0))
-	}
 	s.mu.Unlock()
+	s.expire(func(c *wire.Client) bool { return wire.Quiet(c.Raw) })
+	// Of the others nobody waits for a client, unless it sends its header in parts.
+	grace, cancel := context.WithTimeout(ctx, arriveGrace)
+	defer cancel()
+	stop := context.AfterFunc(grace, func() { s.expire(func(*wire.Client) bool { return true }) })
+	defer stop()
 	s.reading.Wait()
 	return s.server.Shutdown(ctx)
+}
+
+// expire ends the wait for the headers of some connections.
+func (s *stage) expire(which func(*wire.Client) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.waiting {
+		if which(c) {
+			_ = c.TCP.SetReadDeadline(past)
+		}
+	}
 }
 
 // Finish implements server.

@@ -356,6 +356,42 @@ func TestUse(t *testing.T) {
 	}
 }
 
+// TestProofWithoutCertificate: an authority of ACME shows no certificate where clients must.
+// What it has begun is of no use to anybody else.
+func TestProofWithoutCertificate(t *testing.T) {
+	t.Parallel()
+	s, ca := begin(t), newAuthority(t)
+	s.pair("a", ca.issue("a.example"))
+	settings := s.clientAuth("required", newAuthority(t))
+	settings.ACME = true
+	s.apply(settings)
+	pair := ca.issue("proof")
+	proof, err := tls.X509KeyPair(pair.cert, pair.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Use(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &proof, nil })
+	conf := s.Config("web")
+	conf.NextProtos = []string{"http/1.1", "acme-tls/1"}
+	address, _ := serve(t, conf)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		client := &tls.Config{
+			ServerName: "a.example", InsecureSkipVerify: true, MaxVersion: version,
+			NextProtos: []string{"acme-tls/1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		}
+		state, err := dial(address, client)
+		if err != nil || state.NegotiatedProtocol != "acme-tls/1" {
+			t.Errorf("%x: the authority got %q, %v", version, state.NegotiatedProtocol, err)
+		}
+		for _, speaks := range [][]string{{"http/1.1"}, {"http/1.1", "acme-tls/1"}, nil} {
+			client.NextProtos = speaks
+			if _, err := dial(address, client); err == nil {
+				t.Errorf("%x: a client that speaks %q is let in without a certificate", version, speaks)
+			}
+		}
+	}
+}
+
 // TestDefaults: what clients can agree on.
 func TestDefaults(t *testing.T) {
 	t.Parallel()

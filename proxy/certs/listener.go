@@ -79,6 +79,21 @@ func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol
 }
 
+// forProof is a GetConfigForClient for who must show a certificate: authorities of ACME have
+// none. c, which becomes theirs, agrees with them on nothing but their protocol, whose
+// connections carry nothing, and gives them no session.
+func (l *listener) forProof(c *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	c.ClientAuth, c.ClientCAs = tls.NoClientCert, nil
+	c.NextProtos = []string{acmeProtocol}
+	c.SessionTicketsDisabled = true
+	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if l.acme.Load() && l.manager.extra.Load() != nil && isChallenge(hello) {
+			return c, nil
+		}
+		return nil, nil //nolint:nilnil // the one that asks stays
+	}
+}
+
 // publish puts the listener's certificates in force.
 func (l *listener) publish(sources map[place]*source, of func(*pair, config.OCSP) *served, log *slog.Logger) {
 	var all []*served

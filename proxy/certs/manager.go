@@ -261,5 +261,8 @@ func (m *Manager) Config(name string) *tls.Config {
 	c := newConfig(&l.tls)
 	c.GetCertificate = l.certificate
 	m.tickets.serve(c)
+	if c.ClientAuth == tls.RequireAndVerifyClientCert && l.tls.ACME {
+		c.GetConfigForClient = l.forProof(c.Clone())
+	}
 	return c
 }

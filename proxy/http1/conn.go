@@ -53,6 +53,9 @@ type conn struct {
 	bed   bed
 	slept bool
 
+	// broken says that the end of the connection is to be none in order.
+	broken bool
+
 	// tunnel is set for good once the connection has changed its protocol.
 	tunnel atomic.Pointer[upgraded]
 
@@ -179,7 +182,7 @@ func (c *conn) release() {
 }
 
 func (c *conn) close() {
-	if c.secure != nil {
+	if c.secure != nil && !c.broken {
 		c.secure.Goodbye()
 	}
 	_ = c.nc.Close() // nothing is left to lose

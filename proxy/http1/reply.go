@@ -124,9 +124,10 @@ func (c *conn) write(b []byte) error {
 }
 
 // Truncate implements forward.Sink: nothing but a reset tells a client whose body ends
-// with the connection that it is not whole.
+// with the connection that it is not whole; over TLS one without a farewell.
 func (c *conn) Truncate(to forward.Framing) {
 	if to == forward.ByClose {
+		c.broken = true
 		_ = c.nc.SetLinger(0)
 	}
 }

@@ -69,6 +69,7 @@ func (s *Server) take(a *core.Arrival) *conn {
 		shard: metrics.Shard(s.shard.Add(1)), arrival: a,
 	}
 	c.fresh.Store(a.TLS != nil)
+	c.state.Store(busy) // until it has looked: what its client has said may have been read
 	if !s.add(c) {
 		a.Leave()
 		_ = c.nc.Close()

@@ -131,7 +131,7 @@ func (c *conn) serveReady() (leave bool) {
 	t := &c.turn
 	for {
 		err := c.readHead()
-		if again(err) && c.br.Buffered() > 0 {
+		if again(err) && c.begun() {
 			// A head came in part. Its client's end may have come with it, in the same
 			// event: no other one would tell.
 			c.look()
@@ -159,6 +159,11 @@ func (c *conn) serveReady() (leave bool) {
 	}
 }
 
+// begun says whether something of the next request has come.
+func (c *conn) begun() bool {
+	return c.br.Buffered() > 0 || c.secure != nil && c.secure.Partial()
+}
+
 // lookOnce makes the wait after a connection's first request try to read: a client
 // that has said all it wants, and closed its side with the request, is seen at
 // once that way. Later requests save that system call.
@@ -180,8 +185,8 @@ func (c *conn) wholeBody() bool {
 // is looked at, and Shutdown sets closing before it looks at the state: one of the
 // two sees the other.
 func (c *conn) mayWait() (leave bool) {
-	if c.br.Buffered() > 0 {
-		if !c.timed { // its beginning came with the last request
+	if c.begun() {
+		if !c.timed { // its beginning came with the last request, or is less than a record
 			c.armHead(c.now())
 		}
 		return false
@@ -190,6 +195,7 @@ func (c *conn) mayWait() (leave bool) {
 	if now == 0 { // it waits for its first request
 		now = c.now()
 	}
+	c.timed = false
 	c.release()
 	c.watch.Arm(c.listener.IdleDeadline(now))
 	c.watch.Wait(now)

@@ -48,6 +48,7 @@ func TakeProxy(c *wire.Client) error {
 		c.Remote, c.Local = remote, local
 	}
 	c.Early = c.Early[n:]
+	c.Heard.Store(len(c.Early) > 0) // the header was not the client's
 	return nil
 }
 

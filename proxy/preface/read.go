@@ -32,6 +32,9 @@ func read(c *wire.Client, limit int, scan func(b []byte) error) error {
 		c.Early = slices.Grow(c.Early, min(readSize, limit-have))
 		n, err := c.TCP.Read(c.Early[have:min(cap(c.Early), limit)])
 		c.Early = c.Early[:have+n]
+		if n > 0 {
+			c.Heard.Store(true)
+		}
 		if err != nil && n == 0 {
 			return err
 		}

@@ -58,9 +58,10 @@ func (c *conn) Probe() {
 	}
 }
 
-// closePeeking ends a connection whose first bytes are waited for: it has asked for nothing.
-func (c *conn) closePeeking() {
-	if c.peeks.Load() {
+// closePeeking ends a connection whose first bytes are waited for. One that has begun to
+// speak goes on unless late says that it has had its time.
+func (c *conn) closePeeking(late bool) {
+	if c.peeks.Load() && (late || !c.client.Heard.Load() && wire.Quiet(c.client.Raw)) {
 		c.Expire()
 	}
 }

@@ -118,7 +118,11 @@ func (s *Server) remove(c *conn) {
 // Drain does nothing: a connection that is carried has no next request to end at.
 func (*Server) Drain() {}
 
-// Shutdown closes the connections of which nothing is known yet and waits for the others,
+// helloGrace is how long those that have begun to say whom they ask for when a shutdown
+// begins have to say the rest.
+const helloGrace = time.Second
+
+// Shutdown closes the connections whose clients have said nothing and waits for the others,
 // which go on unless they are silent for some seconds. When ctx ends it cuts what is left,
 // with everything else under the same sweeper, and returns its number. Each connection has
 // a grace then, unless ctx was cancelled.
@@ -126,8 +130,17 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.mu.Lock()
 	s.closing.Store(true)
 	s.mu.Unlock()
-	s.each(func(c *conn) { c.closePeeking() })
+	s.each(func(c *conn) { c.closePeeking(false) })
 	done := s.ended()
+	grace := time.NewTimer(helloGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return 0
+	case <-grace.C:
+		s.each(func(c *conn) { c.closePeeking(true) })
+	case <-ctx.Done():
+	}
 	select {
 	case <-done:
 		return 0

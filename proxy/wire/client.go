@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -18,6 +19,9 @@ type Client struct {
 	// Early are bytes that were read to learn what the client speaks: they come before
 	// what is read next.
 	Early []byte
+	// Heard says that some of them have been read: the client has begun to speak. Any
+	// goroutine may ask.
+	Heard atomic.Bool
 	// Taken says that it is counted among the connections of its listener already.
 	Taken bool
 }

@@ -28,6 +28,7 @@ type Secure struct {
 // Nothing is read before Handshake.
 func NewSecure(c *Client, cfg *tls.Config) *Secure {
 	sock := &secureSocket{TCPConn: c.TCP, early: c.Early}
+	sock.heard.Store(len(c.Early) > 0)
 	c.Early = nil
 	return &Secure{Conn: tls.Server(sock, cfg), sock: sock}
 }
@@ -44,7 +45,10 @@ func (s *Secure) Shake() error {
 }
 
 // Heard says whether the client has said anything, or left. Any goroutine may call it.
-func (s *Secure) Heard() bool { return len(s.sock.early) > 0 || s.sock.heard.Load() }
+func (s *Secure) Heard() bool { return s.sock.heard.Load() }
+
+// Partial says whether a record has come in part. The goroutine that reads calls it.
+func (s *Secure) Partial() bool { return s.sock.record.partial() }
 
 // Within makes reads and writes go by fd, and reads not wait, until Without: it is called
 // in a callback of syscall.RawConn.Read, when the socket has become readable. Where there
@@ -61,6 +65,17 @@ func (s *Secure) Ready() { s.sock.ready = true }
 // Send writes b and everything before it. last says that nothing follows: the client is
 // told so, and the socket's end leaves with it.
 func (s *Secure) Send(b []byte, last bool) error {
+	s.sock.sending.Store(true)
+	err := s.send(b, last)
+	s.sock.sending.Store(false)
+	if err == nil && s.sock.left.Load() {
+		s.sock.left.Store(false)
+		err = s.Flush()
+	}
+	return err
+}
+
+func (s *Secure) send(b []byte, last bool) error {
 	if len(b) > 0 {
 		if _, err := s.Write(b); err != nil {
 			return err
@@ -135,8 +150,12 @@ type secureSocket struct {
 	// something.
 	fd            uintptr
 	within, ready bool
+	// record is where what was read ends.
+	record record
 	// hasty makes writes not wait.
 	hasty atomic.Bool
+	// sending says that who sends will flush; left that a read has left that to it.
+	sending, left atomic.Bool
 	// heard says that something has come.
 	heard atomic.Bool
 
@@ -147,13 +166,19 @@ type secureSocket struct {
 
 // Read implements net.Conn.
 func (s *secureSocket) Read(p []byte) (int, error) {
+	n, err := s.read(p)
+	s.record.took(p[:n])
+	return n, err
+}
+
+func (s *secureSocket) read(p []byte) (int, error) {
 	if len(s.early) > 0 {
 		n := copy(p, s.early)
 		s.early = s.early[n:]
 		return n, nil
 	}
 	if !s.within {
-		if err := s.flush(false); err != nil {
+		if err := s.flushToWait(); err != nil {
 			return 0, err
 		}
 		n, err := s.TCPConn.Read(p)
@@ -171,6 +196,22 @@ func (s *secureSocket) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// flushToWait writes what has gathered before a read waits: it may be what the client waits
+// for. While another goroutine sends that is left to it: it may wait for a client that does
+// not read, and such a client is heard nevertheless.
+func (s *secureSocket) flushToWait() error {
+	s.left.Store(true) // before it is asked who sends, and who has sent asks for it after that
+	if s.sending.Load() || !s.mu.TryLock() {
+		return nil
+	}
+	defer s.mu.Unlock()
+	if s.sending.Load() {
+		return nil
+	}
+	s.left.Store(false)
+	return s.flushLocked(false)
 }
 
 // SetWriteDeadline implements net.Conn. Only crypto/tls calls it: it lets the time for
@@ -196,6 +237,11 @@ func (s *secureSocket) Write(p []byte) (int, error) {
 func (s *secureSocket) flush(last bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.flushLocked(last)
+}
+
+// flushLocked is flush for who holds mu.
+func (s *secureSocket) flushLocked(last bool) error {
 	if s.out == nil {
 		if last {
 			return s.CloseWrite()

@@ -72,3 +72,31 @@ func TestSecureLast(t *testing.T) {
 		})
 	}
 }
+
+// What a client says is heard though it takes nothing of what is sent.
+func TestSecureReadBesideWrite(t *testing.T) {
+	client, server, _ := shaken(t)
+	sent := make(chan error, 1)
+	go func() { sent <- server.Send(make([]byte, 64<<20), false) }() // more than sockets hold
+	b := make([]byte, 4)
+	for i := range 5000 {
+		if _, err := client.Write([]byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		_ = server.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.ReadFull(server, b); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	select {
+	case err := <-sent:
+		t.Errorf("it did not wait for the client: %v", err)
+	default:
+	}
+	if _, err := io.CopyN(io.Discard, client, 64<<20); err != nil {
+		t.Error(err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
