@@ -45,6 +45,11 @@ type flow struct {
 	err    error
 	// bulky says that the last bytes were moved within the kernel.
 	bulky bool
+	// out is what give, the callback that writes to dst, has not written yet; sendErr is
+	// what became of that.
+	out     []byte
+	give    func(fd uintptr) bool
+	sendErr error
 }
 
 // run moves bytes until src ends, and passes that on; or until the tunnel is to end.
@@ -135,13 +140,45 @@ func (f *flow) write(b []byte) bool {
 		f.begun()
 		f.begun = nil
 	}
-	n, err := f.dst.Writer.Write(b)
+	n, err := f.send(b)
 	f.moved += uint64(n)
 	f.tunnel.alive()
 	if err != nil {
 		f.fail(f.dst, err)
 	}
 	return err == nil
+}
+
+// send writes b to dst. To a plain socket it does so within a callback: nearly every message
+// fits in at once, and the scheduler need not hear of a write that does not wait.
+func (f *flow) send(b []byte) (n int, err error) {
+	if f.dst.Raw == nil {
+		return f.dst.Writer.Write(b)
+	}
+	if f.give == nil {
+		f.give = f.onWritable
+	}
+	f.out, f.sendErr = b, nil
+	if err = f.dst.Raw.Write(f.give); err == nil {
+		err = f.sendErr
+	}
+	n = len(b) - len(f.out)
+	f.out = nil
+	return n, err
+}
+
+// onWritable is the callback of send. It returns false to wait for room.
+func (f *flow) onWritable(fd uintptr) bool {
+	for len(f.out) > 0 {
+		n, err := wire.RawWrite(fd, f.out)
+		if err != nil {
+			f.sendErr = err
+			return !errors.Is(err, wire.ErrAgain)
+		}
+		f.out = f.out[n:]
+	}
+	f.sendErr = nil
+	return true
 }
 
 // let asks whether b may pass.
