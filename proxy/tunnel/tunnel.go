@@ -75,6 +75,7 @@ func New(o Options) *Tunnel {
 	t := &Tunnel{o: o}
 	t.sends = flow{tunnel: t, src: &t.o.Client, dst: &t.o.Endpoint, early: o.Early, inspect: o.Inspect}
 	t.gets = flow{tunnel: t, src: &t.o.Endpoint, dst: &t.o.Client, begun: o.Answered}
+	t.sends.back, t.gets.back = &t.gets, &t.sends
 	t.o.Early = nil
 	t.last.Store(t.now())
 	return t
@@ -85,7 +86,8 @@ func (t *Tunnel) Run() Result {
 	t.moving.Go(t.gets.run)
 	t.sends.run()
 	t.moving.Wait()
-	if t.aborted.Load() {
+	whole := t.sends.whole.Load() && t.gets.whole.Load() // then nothing is cut any more
+	if t.aborted.Load() && !whole {
 		t.abort()
 	}
 	return Result{Sent: t.sends.moved, Got: t.gets.moved, Reason: t.reason}
