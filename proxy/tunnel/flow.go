@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,8 @@ var flowBuffers = sync.Pool{New: func() any {
 type flow struct {
 	tunnel   *Tunnel
 	src, dst *Side
+	// back is the flow of what goes the other way.
+	back *flow
 	// early is what was read from src before there was a tunnel.
 	early []byte
 	// inspect is Options.Inspect until it wants no more; nil then.
@@ -43,8 +46,19 @@ type flow struct {
 	// failed is the side that err came from; nil: none.
 	failed *Side
 	err    error
+	// whole says that src has ended in order and all it sent is passed on, told that dst
+	// knows.
+	whole atomic.Bool
+	told  bool
 	// bulky says that the last bytes were moved within the kernel.
 	bulky bool
+	// out is what give, the callback that writes to dst, has not written yet; sendErr is
+	// what became of that.
+	out     []byte
+	give    func(fd uintptr) bool
+	sendErr error
+	// last says that the next bytes written are the last.
+	last bool
 }
 
 // run moves bytes until src ends, and passes that on; or until the tunnel is to end.
@@ -55,7 +69,7 @@ func (f *flow) run() {
 		}
 	}()
 	if f.move(); errors.Is(f.err, io.EOF) {
-		f.dst.endWrite()
+		f.passEnd()
 		return
 	}
 	f.breakOff()
@@ -63,6 +77,16 @@ func (f *flow) run() {
 		f.dst.endWrite()
 		f.drain()
 	}
+}
+
+// passEnd tells dst that src has ended. Where the other way has ended too, a plain dst is
+// closed at once, which says the same: all it had sent was read.
+func (f *flow) passEnd() {
+	f.whole.Store(true)
+	if f.told || f.dst.Raw != nil && f.back.whole.Load() {
+		return
+	}
+	f.dst.endWrite()
 }
 
 // breakOff begins the end of the tunnel, unless it has begun.
@@ -135,13 +159,53 @@ func (f *flow) write(b []byte) bool {
 		f.begun()
 		f.begun = nil
 	}
-	n, err := f.dst.Writer.Write(b)
+	n, err := f.send(b)
 	f.moved += uint64(n)
 	f.tunnel.alive()
 	if err != nil {
 		f.fail(f.dst, err)
 	}
 	return err == nil
+}
+
+// send writes b to dst. To a plain socket it does so within a callback: nearly every message
+// fits in at once, and the scheduler need not hear of a write that does not wait.
+func (f *flow) send(b []byte) (n int, err error) {
+	if f.dst.Raw == nil {
+		return f.dst.Writer.Write(b)
+	}
+	if f.give == nil {
+		f.give = f.onWritable
+	}
+	f.out, f.sendErr = b, nil
+	if err = f.dst.Raw.Write(f.give); err == nil {
+		err = f.sendErr
+	}
+	n = len(b) - len(f.out)
+	f.out = nil
+	return n, err
+}
+
+// onWritable is the callback of send. It returns false to wait for room.
+func (f *flow) onWritable(fd uintptr) bool {
+	if f.last {
+		f.last = false
+		n, err := wire.RawWriteLast(fd, f.out)
+		if err == nil {
+			f.out = f.out[n:]
+			f.told = len(f.out) == 0
+		}
+	}
+	for len(f.out) > 0 {
+		n, err := wire.RawWrite(fd, f.out)
+		if err != nil {
+			f.sendErr = err
+			return !errors.Is(err, wire.ErrAgain)
+		}
+		f.out = f.out[n:]
+	}
+	f.sendErr = nil
+	return true
 }
 
 // let asks whether b may pass.
@@ -178,7 +242,7 @@ func (f *flow) copy() {
 //
 // It reads until there is nothing: a read that comes back short has taken all bytes, but
 // an end that came with them is reported once, together with them, and would never be
-// seen.
+// seen. It does so before it writes, so that the last bytes leave together with the end.
 func (f *flow) onReadable(fd uintptr) bool {
 	if f.bulky = f.bulky && f.plenty(fd); f.bulky {
 		return true
@@ -186,20 +250,31 @@ func (f *flow) onReadable(fd uintptr) bool {
 	buf, _ := flowBuffers.Get().(*[]byte)
 	defer flowBuffers.Put(buf)
 	for {
-		n, err := wire.RawRead(fd, *buf)
+		n, err := f.fill(fd, *buf)
+		f.last = errors.Is(err, io.EOF)
 		switch {
+		case n > 0 && !f.write((*buf)[:n]):
+			return true
 		case errors.Is(err, wire.ErrAgain):
 			return false
 		case err != nil:
 			f.fail(f.src, err)
 			return true
-		case !f.write((*buf)[:n]):
-			return true
-		case n == len(*buf) && f.plenty(fd):
+		case f.plenty(fd):
 			f.bulky = true
 			return true
 		}
 	}
+}
+
+// fill reads what is there. Without an error buf is full, and there may be more.
+func (f *flow) fill(fd uintptr, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = wire.RawRead(fd, buf[n:])
+		n += m
+	}
+	return n, err
 }
 
 // plenty says whether so much is waiting that it is better moved within the kernel.

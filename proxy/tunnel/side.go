@@ -23,8 +23,8 @@ type EndWriter interface {
 type Side struct {
 	Reader io.Reader
 	Writer EndWriter
-	// TCP is the socket below both; that of several where it is a stream of many.
-	TCP *net.TCPConn
+	// TCP is the socket below both; nil where it is a stream of many.
+	TCP wire.Socket
 	// Raw is the socket for callbacks, where what is read and written is what the tunnel
 	// carries; nil over TLS.
 	Raw syscall.RawConn
@@ -78,6 +78,9 @@ var past = time.Unix(1, 0) //nolint:gochecknoglobals // a constant
 
 // unsent is how many bytes wait in the socket to be sent or confirmed.
 func (s *Side) unsent() int {
+	if s.TCP == nil {
+		return 0
+	}
 	raw, err := s.TCP.SyscallConn()
 	if err != nil {
 		return 0
@@ -92,4 +95,8 @@ func (s *Side) unsent() int {
 
 // resetOnClose makes the next close a reset: the peer is not to take what it got for all
 // there was.
-func (s *Side) resetOnClose() { _ = s.TCP.SetLinger(0) } // a socket that is gone needs none
+func (s *Side) resetOnClose() {
+	if s.TCP != nil {
+		_ = s.TCP.SetLinger(0) // a socket that is gone needs none
+	}
+}

@@ -45,8 +45,11 @@ type Options struct {
 // Cut may be called from any goroutine.
 type Tunnel struct {
 	o Options
-	// last is when it carried a byte last, on the sweeper's clock.
-	last atomic.Int64
+	// carried says that it has carried something since that was asked last, and last is
+	// when it was found to have, on the sweeper's clock: nobody reads the clock for a
+	// message. See carriedLast.
+	carried atomic.Bool
+	last    atomic.Int64
 	// over is by when it ends, on the same clock, once its end has begun; 0: it has not.
 	over atomic.Int64
 	// aborted says that the end is an abrupt one.
@@ -72,8 +75,9 @@ func New(o Options) *Tunnel {
 	t := &Tunnel{o: o}
 	t.sends = flow{tunnel: t, src: &t.o.Client, dst: &t.o.Endpoint, early: o.Early, inspect: o.Inspect}
 	t.gets = flow{tunnel: t, src: &t.o.Endpoint, dst: &t.o.Client, begun: o.Answered}
+	t.sends.back, t.gets.back = &t.gets, &t.sends
 	t.o.Early = nil
-	t.alive()
+	t.last.Store(t.now())
 	return t
 }
 
@@ -82,7 +86,8 @@ func (t *Tunnel) Run() Result {
 	t.moving.Go(t.gets.run)
 	t.sends.run()
 	t.moving.Wait()
-	if t.aborted.Load() {
+	whole := t.sends.whole.Load() && t.gets.whole.Load() // then nothing is cut any more
+	if t.aborted.Load() && !whole {
 		t.abort()
 	}
 	return Result{Sent: t.sends.moved, Got: t.gets.moved, Reason: t.reason}
@@ -91,7 +96,20 @@ func (t *Tunnel) Run() Result {
 func (t *Tunnel) now() int64 { return t.o.Sweeper.Now() }
 
 // alive notes that the tunnel has carried something.
-func (t *Tunnel) alive() { t.last.Store(t.now()) }
+func (t *Tunnel) alive() {
+	if !t.carried.Load() { // most find it so, and a load costs nothing
+		t.carried.Store(true)
+	}
+}
+
+// carriedLast is when it carried something last, as far as is known now: up to a tick later
+// than it was.
+func (t *Tunnel) carriedLast(now int64) int64 {
+	if t.carried.Swap(false) {
+		t.last.Store(now)
+	}
+	return t.last.Load()
+}
 
 // Look ends the tunnel when its time has come. The sweeper's goroutine calls it, each
 // tick.
@@ -108,7 +126,7 @@ func (t *Tunnel) Look(now int64) {
 
 // due says whether the end of the tunnel is to begin, and whether because it is idle.
 func (t *Tunnel) due(now int64) (due, idle bool) {
-	last := t.last.Load()
+	last := t.carriedLast(now)
 	due, idle = t.o.Over(last, now)
 	if quiet := now-last >= int64(drainQuiet); quiet && (due || t.o.Closing.Load()) {
 		return true, true
@@ -118,7 +136,10 @@ func (t *Tunnel) due(now int64) (due, idle bool) {
 
 // Finish begins the end of the tunnel: each side is told that no more comes, and has the
 // Grace to end its own. It returns false when that has begun already. It does not wait.
-func (t *Tunnel) Finish() bool { return t.finish(t.now()-t.last.Load() >= int64(drainQuiet)) }
+func (t *Tunnel) Finish() bool {
+	now := t.now()
+	return t.finish(now-t.carriedLast(now) >= int64(drainQuiet))
+}
 
 func (t *Tunnel) finish(idle bool) bool {
 	if !t.endSoon() {

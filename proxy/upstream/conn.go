@@ -39,7 +39,7 @@ type Conn struct {
 	pool *Pool
 	// told says that it began with the name of a client.
 	told bool
-	tcp  *net.TCPConn
+	tcp  wire.Socket
 	raw  syscall.RawConn
 	// secure is TLS over tcp; nil: plain.
 	secure *secure
@@ -69,7 +69,7 @@ func (c *Conn) Endpoint() *routetable.Endpoint { return c.pool.endpoint }
 type Waiter interface{ BeforeRead() error }
 
 // newConn wraps a connection of a pool. It is under no deadline yet.
-func newConn(p *Pool, tcp *net.TCPConn) (*Conn, error) {
+func newConn(p *Pool, tcp wire.Socket) (*Conn, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ var ErrStale = errors.New("idle connection is no good any more")
 
 // Plain returns the connection itself, for who moves bytes within the kernel; ok says
 // that this can be done: not over TLS, nor by HTTP/2. Nobody else reads from or writes to it meanwhile.
-func (c *Conn) Plain() (tcp *net.TCPConn, raw syscall.RawConn, ok bool) {
+func (c *Conn) Plain() (tcp wire.Socket, raw syscall.RawConn, ok bool) {
 	return c.tcp, c.raw, c.secure == nil && c.stream == nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/metrics"
+	"usher/proxy/wire"
 	"usher/routetable"
 )
 
@@ -22,6 +23,7 @@ const idleLimit = 55 * time.Second
 type Pool struct {
 	owner    *Pools
 	endpoint *routetable.Endpoint
+	dialer   *wire.Dialer
 	series   *metrics.Connections
 	// tls is how TLS is begun, nil: it is not; unusable is why it cannot be.
 	tls      *tls.Config
@@ -158,17 +160,10 @@ func (p *Pool) connect(preface []byte, timeout time.Duration) (*Conn, error) {
 	if p.unusable != nil {
 		return nil, p.unusable
 	}
-	ctx, cancel := context.WithTimeout(p.owner.dialing(), timeout)
-	defer cancel()
-	d := net.Dialer{KeepAlive: 30 * time.Second}
-	nc, err := d.DialContext(ctx, "tcp", p.endpoint.Address)
+	ctx, begin := p.owner.dialing(), time.Now()
+	tcp, err := p.dialer.Dial(ctx, timeout)
 	if err != nil {
 		return nil, err
-	}
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		_ = nc.Close()
-		return nil, errors.New("not a TCP connection")
 	}
 	c, err := newConn(p, tcp)
 	if err == nil && len(preface) > 0 {
@@ -176,7 +171,9 @@ func (p *Pool) connect(preface []byte, timeout time.Duration) (*Conn, error) {
 		_, err = tcp.Write(preface) // there is room for it in a new socket
 	}
 	if err == nil && p.tls != nil {
+		ctx, cancel := context.WithDeadline(ctx, begin.Add(timeout))
 		err = c.shakeHands(ctx, p.tls)
+		cancel()
 	}
 	if err != nil {
 		_ = tcp.Close()

@@ -101,7 +101,9 @@ func (ps *Pools) Acquire(e *routetable.Endpoint) *Pool {
 
 // newPool makes the pool of an endpoint. The caller holds ps.mu.
 func (ps *Pools) newPool(e *routetable.Endpoint) *Pool {
-	p := &Pool{owner: ps, endpoint: e, series: ps.metrics.Acquire(e.Service.Service)}
+	p := &Pool{
+		owner: ps, endpoint: e, dialer: wire.NewDialer(e.Address), series: ps.metrics.Acquire(e.Service.Service),
+	}
 	if e.HTTP2 {
 		p.shared = &shared{pool: p}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"syscall"
 
@@ -30,7 +29,7 @@ type secure struct {
 // made not to wait. TLS takes the error of a read that would have waited for a passing
 // one, and goes on where it stopped, within a record too.
 type socket struct {
-	*net.TCPConn
+	wire.Socket
 	raw syscall.RawConn
 	// readsNow makes reads return at once, for the goroutine that reads. writesNow does
 	// so for the last write.
@@ -44,8 +43,8 @@ type socket struct {
 	err  error
 }
 
-func newSocket(tcp *net.TCPConn, raw syscall.RawConn) *socket {
-	s := &socket{TCPConn: tcp, raw: raw}
+func newSocket(tcp wire.Socket, raw syscall.RawConn) *socket {
+	s := &socket{Socket: tcp, raw: raw}
 	s.read = func(fd uintptr) bool {
 		s.n, s.err = wire.RawRead(fd, s.in)
 		return true
@@ -60,7 +59,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	if s.readsNow {
 		n, err = s.tryRead(p)
 	} else {
-		n, err = s.TCPConn.Read(p)
+		n, err = s.Socket.Read(p)
 	}
 	s.ended = s.ended || errors.Is(err, io.EOF)
 	return n, err
@@ -79,7 +78,7 @@ func (s *socket) tryRead(p []byte) (int, error) {
 // Write implements net.Conn.
 func (s *socket) Write(p []byte) (int, error) {
 	if !s.writesNow {
-		return s.TCPConn.Write(p)
+		return s.Socket.Write(p)
 	}
 	n, failed := 0, error(nil)
 	err := s.raw.Write(func(fd uintptr) bool {
