@@ -51,6 +51,8 @@ type conn struct {
 	bed   bed
 	slept bool
 
+	// fresh says that it comes from a handshake and has asked for nothing yet.
+	fresh atomic.Bool
 	// broken says that the end of the connection is to be none in order.
 	broken bool
 
@@ -117,9 +119,10 @@ func (c *conn) Left() bool {
 }
 
 // closeIdle closes the connection if it waits for a request. One that has come
-// already, though nobody has read it yet, is served.
-func (c *conn) closeIdle() {
-	if !wire.Quiet(c.raw) || c.closeParked() {
+// already, though nobody has read it yet, is served; and so is the first one behind a
+// handshake, unless late says that it has had its time.
+func (c *conn) closeIdle(late bool) {
+	if !late && c.fresh.Load() || !wire.Quiet(c.raw) || c.closeParked() {
 		return
 	}
 	if c.state.CompareAndSwap(idle, closed) {
@@ -232,6 +235,9 @@ func (c *conn) fail(reason core.Reason, why string) bool { return c.finish(c.Fai
 // begin makes the work ready for a request.
 func (c *conn) begin() {
 	c.timed, c.turn.blank = false, 0
+	if c.fresh.Load() {
+		c.fresh.Store(false)
+	}
 	c.Begin(&c.server.forwarder, c, &c.hold, &c.watch)
 	c.X.Peer, c.X.Shard = &c.arrival.Peer, c.shard
 	c.keep, c.last = false, false
