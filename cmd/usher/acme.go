@@ -137,11 +137,10 @@ func settingsOf(cfg *config.Config) settings {
 	return s
 }
 
-// answers says whether a listener can answer a challenge. An authority shows no
-// certificate of its own.
+// answers says whether a listener can answer a challenge.
 func answers(l config.Listener, challenge string) bool {
 	if challenge == config.ChallengeTLSALPN01 {
-		return l.TLS.ACME && l.TLS.ClientAuth.Mode != config.ClientAuthRequired
+		return l.TLS.ACME
 	}
 	return l.Protocol == "http"
 }

@@ -47,12 +47,12 @@ type conn struct {
 	arrival *core.Arrival
 	// hold is what may be done to its request while that waits for the endpoint.
 	hold forward.Hold
-	// fresh says that the client has made a handshake and not asked for anything yet.
-	fresh atomic.Bool
 	// bed is where it sleeps while it is parked; slept says that it has before.
 	bed   bed
 	slept bool
 
+	// fresh says that it comes from a handshake and has asked for nothing yet.
+	fresh atomic.Bool
 	// broken says that the end of the connection is to be none in order.
 	broken bool
 
@@ -119,21 +119,15 @@ func (c *conn) Left() bool {
 }
 
 // closeIdle closes the connection if it waits for a request. One that has come
-// already, though nobody has read it yet, is served.
-func (c *conn) closeIdle() {
-	if c.fresh.Load() || !wire.Quiet(c.raw) || c.closeParked() {
+// already, though nobody has read it yet, is served; and so is the first one behind a
+// handshake, unless late says that it has had its time.
+func (c *conn) closeIdle(late bool) {
+	if !late && c.fresh.Load() || !wire.Quiet(c.raw) || c.closeParked() {
 		return
 	}
 	if c.state.CompareAndSwap(idle, closed) {
 		c.Expire()
 	}
-}
-
-// closeFresh closes the connection if it still waits for the first request of a client that
-// has made its handshake when the shutdown began.
-func (c *conn) closeFresh() {
-	c.fresh.Store(false)
-	c.closeIdle()
 }
 
 // serve serves requests until the connection ends or is parked.

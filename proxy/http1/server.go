@@ -23,11 +23,11 @@ type Server struct {
 	sweeper  *wire.Sweeper
 
 	// draining makes each response the last of its connection; closing, which comes
-	// after it, ends idle connections too.
-	draining, closing atomic.Bool
-	shard             atomic.Uint32
-	tunnels           *core.Tunnels
-	forwarder         forward.Forwarder
+	// after it, ends idle connections too; late, after that, fresh ones as well.
+	draining, closing, late atomic.Bool
+	shard                   atomic.Uint32
+	tunnels                 *core.Tunnels
+	forwarder               forward.Forwarder
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -107,9 +107,12 @@ func (s *Server) remove(c *conn) {
 // Drain makes every response from now on say Connection: close.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// freshGrace is for how long a shutdown waits for the first request of clients that have
-// made their handshake: they are about to ask.
+// freshGrace is how long those whose handshake is just over when a shutdown begins have to
+// send their request.
 const freshGrace = time.Second
+
+// closes says whether c, if it waits for a request, is to end.
+func (s *Server) closes(c *conn) bool { return s.closing.Load() && (s.late.Load() || !c.fresh.Load()) }
 
 // Shutdown closes the idle connections, lets the others finish their request, and
 // waits for them. Tunnels go on unless they are silent for drainQuiet. When ctx ends it
@@ -119,10 +122,18 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	defer s.forwarder.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
 	s.closing.Store(true)
-	s.each((*conn).closeIdle)
-	fresh := time.AfterFunc(freshGrace, func() { s.each((*conn).closeFresh) })
-	defer fresh.Stop()
+	s.each(func(c *conn) { c.closeIdle(false) })
 	done := s.ended()
+	grace := time.NewTimer(freshGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return 0
+	case <-grace.C:
+		s.late.Store(true)
+		s.each(func(c *conn) { c.closeIdle(true) })
+	case <-ctx.Done():
+	}
 	select {
 	case <-done:
 		return 0

@@ -200,7 +200,7 @@ func (c *conn) mayWait() (leave bool) {
 	c.watch.Arm(c.listener.IdleDeadline(now))
 	c.watch.Wait(now)
 	c.state.Store(idle)
-	if c.server.closing.Load() && !c.fresh.Load() && wire.RawQuiet(c.turn.fd) && c.state.CompareAndSwap(idle, closed) {
+	if c.server.closes(c) && wire.RawQuiet(c.turn.fd) && c.state.CompareAndSwap(idle, closed) {
 		c.turn.end = true
 		return true
 	}
