@@ -103,8 +103,8 @@ func (a *app) Routes() admin.Routes {
 	}
 	for _, r := range t.Routes() {
 		v := admin.Route{
-			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Protocol: r.Kind.String(), Hosts: r.Hosts, Path: r.Path,
-			PathType: r.PathType.String(), Listeners: r.Listeners, Services: []string{},
+			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Protocol: r.Kind.String(),
+			Hosts: r.Hosts, Path: r.Path, PathType: r.PathType.String(), Listeners: r.Listeners, Services: []string{},
 		}
 		if !r.Answers() { // the cluster of one that does stands for no service
 			v.Services = servicesOf(r)

@@ -22,7 +22,8 @@ func (p *process) devCommand() *cobra.Command {
 	}
 	opts := config.Options{Env: p.env}
 	cmd.Flags().StringVar(&opts.Listen, "listen", "127.0.0.1:8080", "`ADDR` clients connect to")
-	secure := cmd.Flags().String("tls-listen", "127.0.0.1:8443", "`ADDR` of HTTPS, by a self-signed certificate; empty: none")
+	secure := cmd.Flags().String("tls-listen", "127.0.0.1:8443",
+		"`ADDR` of HTTPS, by a self-signed certificate; empty: none")
 	cmd.Flags().StringVar(&opts.Admin, "admin", "127.0.0.1:9900", "`ADDR` of the admin listener")
 	cmd.Flags().StringVar(&opts.LogLevel, "log-level", "", "debug, info, warn or error")
 	cmd.Flags().StringVar(&opts.LogFormat, "log-format", "", "text, json or auto")

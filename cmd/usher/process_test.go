@@ -251,7 +251,8 @@ func TestReloadListeners(t *testing.T) {
 func TestDev(t *testing.T) {
 	u := &usher{t: t, dir: t.TempDir(), done: make(chan struct{})}
 	var tour lockedBuffer
-	u.runWithOutput(&tour, "dev", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.2:0", "--admin", "127.0.0.1:0", "--log-format", "json")
+	u.runWithOutput(&tour, "dev", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
+		"--admin", "127.0.0.1:0", "--log-format", "json")
 	u.waitLog(`"msg":"services"`)
 	if code, body := get(t, u.web+"/", ""); code != 200 || !strings.Contains(body, "hello from backend-") {
 		t.Fatalf("%d %s", code, body)
