@@ -16,6 +16,21 @@ type Listener struct {
 	InFlight    Gauge
 	Open        Gauge
 	Connections *Counter
+
+	mu sync.Mutex
+	// ended counts by code what was ended of HTTP/2 for the client's fault.
+	ended map[string]uint64
+}
+
+// EndedHTTP2 counts a stream or a connection that was ended for its client's fault, by the
+// name of the code that told it so. Any goroutine may call it.
+func (l *Listener) EndedHTTP2(code string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended == nil {
+		l.ended = map[string]uint64{}
+	}
+	l.ended[code]++
 }
 
 // Downstream counts what clients ask for and get. It is a prometheus.Collector.
@@ -125,6 +140,9 @@ var (
 		"Client connections accepted.", []string{"listener"}, nil)
 	descOpen = prometheus.NewDesc("usher_open_connections",
 		"Client connections open.", []string{"listener"}, nil)
+	descEnded = prometheus.NewDesc("usher_http2_errors_total",
+		"Streams and connections of HTTP/2 that were ended for their client's fault, by error code.",
+		[]string{"listener", "code"}, nil)
 	descOverhead = prometheus.NewDesc("usher_proxy_overhead_seconds",
 		"Time usher itself took for a request, the upstream's not counted.", nil, nil)
 )
@@ -133,7 +151,7 @@ var (
 func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		descRequests, descDuration, descErrors, descReceived, descSent,
-		descInFlight, descConnections, descOpen, descOverhead, descUpgraded, descCalls,
+		descInFlight, descConnections, descOpen, descEnded, descOverhead, descUpgraded, descCalls,
 	} {
 		ch <- desc
 	}
@@ -196,6 +214,11 @@ func (l *Listener) collect(ch chan<- prometheus.Metric) {
 	gauge(descOpen, l.Open)
 	n := float64(l.Connections.Value())
 	ch <- prometheus.MustNewConstMetric(descConnections, prometheus.CounterValue, n, l.name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for code, n := range l.ended {
+		ch <- prometheus.MustNewConstMetric(descEnded, prometheus.CounterValue, float64(n), l.name, code)
+	}
 }
 
 func (r *Route) collect(ch chan<- prometheus.Metric) {

@@ -244,3 +244,18 @@ func TestStreamLargeHead(t *testing.T) {
 		}
 	}
 }
+
+// What a client does wrong is counted.
+func TestStreamFaultIsCounted(t *testing.T) {
+	t.Parallel()
+	u := proxytest.Start(t, proxytest.Options{
+		Listeners: []config.Listener{{H2C: true}}, Services: proxytest.Origins(proxytest.Echo(t).Addr),
+	})
+	c := u.Dial()
+	c.Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n%s", "\x00\x00\x00\x07\x00\x00\x00\x00\x00") // a GOAWAY, not SETTINGS
+	_, _ = io.Copy(io.Discard, c.R)
+	ended := u.Counter("usher_http2_errors_total", map[string]string{"listener": "web", "code": "PROTOCOL_ERROR"})
+	if ended != 1 {
+		t.Errorf("%v are counted", ended)
+	}
+}

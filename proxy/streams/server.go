@@ -33,7 +33,7 @@ func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	s.http2 = http2.NewServer(http2.Options{
 		HTTP2: l.HTTP2, HeaderTimeout: l.HeaderTimeout, KeepaliveTimeout: l.KeepaliveTimeout,
 		Handler: handler{s}, Sweeper: c.Sweeper, Poller: c.Poller, Log: log, Parked: &c.Parked,
-		Open: s.open, Closed: s.closed, Cut: c.Cut,
+		Open: s.open, Closed: s.closed, Refused: s.refused, Cut: c.Cut,
 	})
 	return s
 }
@@ -67,6 +67,14 @@ func (s *Server) closed(c *http2.Conn) {
 	own := connectionOf(c)
 	s.forwarder.Listener.Metrics.Open.Dec(own.shard)
 	own.arrival.Leave()
+}
+
+// refused tells of what was ended for the client's fault.
+func (s *Server) refused(c *http2.Conn, code http2.Code, why string) {
+	f := &s.forwarder
+	f.Listener.Metrics.EndedHTTP2(code.String())
+	f.Log.Debug("HTTP/2 ended for the client's fault", "listener", f.Listener.Name,
+		"client", c.Client().Remote.String(), "code", code.String(), "why", why)
 }
 
 func connectionOf(c *http2.Conn) *connection {
