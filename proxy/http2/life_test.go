@@ -312,9 +312,10 @@ func TestWorkersEnd(t *testing.T) {
 		r.open(id, true, r.request("GET", "/"))
 		<-g.began
 	}
-	if n := runtime.NumGoroutine(); n < before+100 {
-		t.Fatalf("%d goroutines, %d before", n, before)
-	}
+	n := runtime.NumGoroutine()
 	close(g.open)
+	if n < before+90 { // some that were there before may have ended
+		t.Errorf("%d goroutines, %d before", n, before)
+	}
 	s.until("goroutines have ended", func() bool { return runtime.NumGoroutine() < before+10 })
 }
