@@ -69,7 +69,7 @@ func TestSlowClients(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, "b")
 	})
-	u := startWithFile(t, b, "defaults: {idle_timeout: 10s, total_timeout: 10s}\n")
+	u := startWithFile(t, b, "defaults: {idle_timeout: 10s, total_timeout: 11s}\n")
 	conf, err := os.ReadFile(u.conf)
 	if err != nil {
 		t.Fatal(err)
