@@ -275,7 +275,7 @@ func TestFewDescriptors(t *testing.T) {
 	lines, in := child(t, origin.Addr, "")
 	address := expect(t, lines, "serving")
 	for range 3 {
-		flood := make([]*proxytest.Client, 60)
+		flood := make([]*proxytest.Client, floodSize)
 		for i := range flood {
 			flood[i] = proxytest.Dial(t, address)
 		}
@@ -286,14 +286,16 @@ func TestFewDescriptors(t *testing.T) {
 		}
 		_, _ = io.WriteString(in, "again?\n")
 		expect(t, lines, "again")
-		// Those of the flood that were not accepted yet come before, and take descriptors.
-		proxytest.Eventually(t, "it serves again", func() bool {
-			c := proxytest.Dial(t, address)
-			defer c.Close()
-			return c.Get("/").StatusCode == 200
-		})
+		c := proxytest.Dial(t, address)
+		if r := c.Get("/"); r.StatusCode != 200 {
+			t.Errorf("after the flood: got %d", r.StatusCode)
+		}
+		c.Close()
 	}
 }
+
+// floodSize is how many connections a flood of TestFewDescriptors is.
+const floodSize = 60
 
 // serveWithFew serves with thirty descriptors, and answers what the parent asks.
 func serveWithFew(t *testing.T, origin string) {
@@ -304,13 +306,20 @@ func serveWithFew(t *testing.T, origin string) {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(os.Stdout, "serving", u.Addr())
+	web := u.Metrics.Downstream.Listener("web")
+	var came uint64 // and went, until the flood is over
 	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
 		switch asked.Text() {
 		case "full?":
+			came += floodSize
 			proxytest.Eventually(t, "no descriptor is left", func() bool { return errors.Is(spare(), unix.EMFILE) })
 			fmt.Fprintln(os.Stdout, "full now")
 		case "again?":
-			proxytest.Eventually(t, "descriptors are left", func() bool { return spare() == nil })
+			// Those that waited to be accepted take descriptors, too.
+			proxytest.Eventually(t, "the flood is over", func() bool {
+				return web.Connections.Value() >= came && web.Open.Value() == 0 && spare() == nil
+			})
+			came++ // the client that asks then
 			fmt.Fprintln(os.Stdout, "again now")
 		}
 	}
