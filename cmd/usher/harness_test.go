@@ -443,16 +443,18 @@ func (l *load) finish() {
 	l.done.Wait()
 }
 
-// mustBeClean stops the load and fails the test if a request did, or if fewer were
-// sent than least.
+// mustBeClean stops the load once at least so many requests were sent, and fails the
+// test if one of them failed.
 func (l *load) mustBeClean(least int) {
 	l.t.Helper()
+	eventually(l.t, patience, "enough requests were sent", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.sent >= least
+	})
 	l.finish()
 	if len(l.failed) > 0 {
 		l.t.Errorf("%d of %d requests failed, such as: %s", len(l.failed), l.sent, l.failed[0])
-	}
-	if l.sent < least {
-		l.t.Errorf("only %d requests were sent, %d were meant", l.sent, least)
 	}
 	l.t.Logf("%d requests, %d failed, by instance: %v", l.sent, len(l.failed), l.by)
 }
