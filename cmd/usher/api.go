@@ -4,16 +4,16 @@ import (
 	"slices"
 	"time"
 
-	"usher/cmd/usher/internal/admin"
+	"usher/cmd/usher/internal/api"
 	"usher/routetable"
 	"usher/watcher"
 )
 
 // Registries implements admin.API.
-func (a *app) Registries() []admin.Registry {
-	out := []admin.Registry{}
+func (a *app) Registries() []api.Registry {
+	out := []api.Registry{}
 	for _, s := range a.manager.Statuses() {
-		r := admin.Registry{
+		r := api.Registry{
 			Name: s.Name, State: s.String(), Synced: s.Synced, Contact: s.Contact, Doubt: s.Doubt,
 			LastContact: timeOrNil(s.LastContact), Snapshot: timeOrNil(s.Restored),
 			Seen: s.Seen, Watched: s.Watched, Held: s.Held,
@@ -35,22 +35,22 @@ func timeOrNil(t time.Time) *time.Time {
 }
 
 // Services implements admin.API.
-func (a *app) Services() []admin.Service {
+func (a *app) Services() []api.Service {
 	t := a.proxy.Table()
 	routed := map[watcher.Key]routetable.ServiceReport{}
 	for _, r := range t.Services() {
 		routed[r.Key] = r
 	}
 	now := time.Now()
-	out := []admin.Service{}
+	out := []api.Service{}
 	for _, s := range a.manager.Services() {
 		report := routed[s.Key]
-		v := admin.Service{
+		v := api.Service{
 			Name: s.Service, Registry: s.Registry, Routed: report.Routed, Reason: report.Reason,
-			Confirmed: s.Confirmed.UTC(), Age: now.Sub(s.Confirmed).Seconds(), Instances: []admin.Instance{},
+			Confirmed: s.Confirmed.UTC(), Age: now.Sub(s.Confirmed).Seconds(), Instances: []api.Instance{},
 		}
 		if s.Hold != nil {
-			v.Hold = &admin.Hold{
+			v.Hold = &api.Hold{
 				Instances: s.Held, Since: s.Hold.Since.UTC(), Reason: s.Hold.Reason, Quorum: s.Hold.Quorum,
 			}
 		}
@@ -64,26 +64,26 @@ func (a *app) Services() []admin.Service {
 	return out
 }
 
-func instanceView(in *watcher.Instance) admin.Instance {
-	return admin.Instance{
+func instanceView(in *watcher.Instance) api.Instance {
+	return api.Instance{
 		ID: in.ID, Address: in.Address, Status: in.Status.String(), Cause: in.Cause, Weight: in.Weight,
 		Datacenter: in.Datacenter, Zone: in.Zone, Tier: in.Tier, Held: in.Held != nil,
 	}
 }
 
 // healthView tells how an instance stands; nil: no table has it.
-func (a *app) healthView(key watcher.Key, in *watcher.Instance) *admin.Health {
+func (a *app) healthView(key watcher.Key, in *watcher.Instance) *api.Health {
 	rep, known := a.health.Of(key.Registry, key.Service, in.ID, in.Address)
 	if !known {
 		return nil
 	}
-	v := &admin.Health{
+	v := &api.Health{
 		State: rep.State.String(), Cause: rep.Cause, Since: rep.Since.UTC(), EffectiveWeight: rep.Weight,
 		EjectedUntil: timeOrNil(rep.EjectedUntil), Ejections: rep.Ejections, Panic: rep.Panic,
 		Disagreement: rep.Disagrees,
 	}
 	if p := rep.Probe; p != nil {
-		v.Probe = &admin.Probe{Verdict: "down", Result: "fail", Error: p.Error, At: p.At.UTC(), Took: p.Took.Seconds()}
+		v.Probe = &api.Probe{Verdict: "down", Result: "fail", Error: p.Error, At: p.At.UTC(), Took: p.Took.Seconds()}
 		if p.Up {
 			v.Probe.Verdict = "up"
 		}
@@ -95,14 +95,14 @@ func (a *app) healthView(key watcher.Key, in *watcher.Instance) *admin.Health {
 }
 
 // Routes implements admin.API.
-func (a *app) Routes() admin.Routes {
+func (a *app) Routes() api.Routes {
 	t := a.proxy.Table()
-	out := admin.Routes{
-		Version: t.Version, Routes: []admin.Route{}, Conflicts: []admin.Conflict{},
+	out := api.Routes{
+		Version: t.Version, Routes: []api.Route{}, Conflicts: []api.Conflict{},
 		Refused: refusals(t.Refused()), Notices: refusals(t.Notices()),
 	}
 	for _, r := range t.Routes() {
-		v := admin.Route{
+		v := api.Route{
 			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Protocol: r.Kind.String(),
 			Hosts: r.Hosts, Path: r.Path, PathType: r.PathType.String(), Listeners: r.Listeners, Services: []string{},
 		}
@@ -112,7 +112,7 @@ func (a *app) Routes() admin.Routes {
 		out.Routes = append(out.Routes, v)
 	}
 	for _, c := range t.Conflicts() {
-		out.Conflicts = append(out.Conflicts, admin.Conflict{Match: c.Match, Winner: c.Winner, Loser: c.Loser})
+		out.Conflicts = append(out.Conflicts, api.Conflict{Match: c.Match, Winner: c.Winner, Loser: c.Loser})
 	}
 	return out
 }
@@ -130,10 +130,10 @@ func servicesOf(r *routetable.Route) []string {
 	return out
 }
 
-func refusals(list []routetable.Refusal) []admin.Refusal {
-	out := []admin.Refusal{}
+func refusals(list []routetable.Refusal) []api.Refusal {
+	out := []api.Refusal{}
 	for _, r := range list {
-		out = append(out, admin.Refusal{
+		out = append(out, api.Refusal{
 			Service: r.Service.Service, Registry: r.Service.Registry, Instance: r.Instance,
 			Where: r.Where, Reason: r.Reason, NotServed: r.NotServed,
 		})

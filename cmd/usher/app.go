@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/cmd/usher/internal/admin"
+	"usher/cmd/usher/internal/events"
 	"usher/config"
 	"usher/healthcheck"
 	"usher/metrics"
@@ -36,6 +37,8 @@ type app struct {
 
 	config atomic.Pointer[config.Config]
 	opts   config.Options
+	// events are what happened of late, for operators.
+	events events.Log
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -222,10 +225,7 @@ func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 func (a *app) rulesOf(cfg *config.Config) *routetable.Rules {
 	if a.rulesFrom != cfg {
 		a.rulesFrom = cfg
-		a.rules = &routetable.Rules{
-			Routes: cfg.Routes, Services: cfg.Services, Defaults: cfg.Defaults.Policy, Balancers: a.balancers,
-			Claims: cfg.Claims, ExclusiveRoutes: !cfg.SharedRoutes, ErrorPages: cfg.ErrorPages,
-		}
+		a.rules = rulesFrom(cfg, a.balancers)
 	}
 	return a.rules
 }
