@@ -67,6 +67,8 @@ type Sample struct {
 	Received, Sent uint64
 	// Call is how a call of gRPC ended; the zero value: it is none.
 	Call Call
+	// Trace is the ID of the trace that was recorded of it, for an exemplar; zero: none was.
+	Trace [16]byte
 }
 
 // Count counts one finished request. It may be called from any goroutine.
