@@ -45,12 +45,8 @@ type entry struct {
 	// pass carries the connections whose name a route claims, as they are; nil: none is.
 	pass *tcp.Server
 
-	mu      sync.Mutex
-	closing bool
 	// arriving are the connections that no server has yet.
-	arriving map[*arrival]struct{}
-	// empty is closed when there are none any more; nil: nobody waits.
-	empty chan struct{}
+	arriving wire.Group[*arrival]
 }
 
 // protocols are what TLS clients may choose from, the best first. The last is that of ACME
@@ -62,7 +58,6 @@ func (p *Proxy) newEntry(l *core.Listener) *entry {
 	e := &entry{
 		core: p.core, listener: l, log: p.log,
 		http1: http1.NewServer(p.core, l, p.log), http2: streams.NewServer(p.core, l, p.log),
-		arriving: map[*arrival]struct{}{},
 	}
 	if l.Protocol == "https" {
 		e.tls, e.failures = p.certificates.Config(l.Name), p.handshakes.Handshakes(l.Name)
@@ -220,25 +215,12 @@ func (e *entry) drop(a *arrival) {
 }
 
 func (e *entry) add(a *arrival) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closing {
-		return false
-	}
-	e.arriving[a] = struct{}{}
-	e.core.Sweeper.Add(&a.watch, a)
-	return true
+	return e.arriving.Add(a, func() { e.core.Sweeper.Add(&a.watch, a) })
 }
 
 func (e *entry) remove(a *arrival) {
 	e.core.Sweeper.Remove(&a.watch)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.arriving, a)
-	if len(e.arriving) == 0 && e.empty != nil {
-		close(e.empty)
-		e.empty = nil
-	}
+	e.arriving.Remove(a)
 }
 
 // servers are those behind it.
@@ -264,14 +246,12 @@ const arriveGrace = time.Second
 // still; one that has said nothing is not waited for.
 func (e *entry) Shutdown(ctx context.Context) (cut int) {
 	e.Drain()
-	e.mu.Lock()
-	e.closing = true
-	for a := range e.arriving {
+	e.arriving.Close()
+	e.arriving.Each(func(a *arrival) {
 		if wire.Quiet(a.Raw) && !a.begun() {
 			a.Expire()
 		}
-	}
-	e.mu.Unlock()
+	})
 	grace, cancel := context.WithTimeout(ctx, arriveGrace)
 	defer cancel()
 	cut += e.await(grace)
@@ -296,18 +276,13 @@ func (e *entry) shutAll(ctx context.Context) []int {
 // await waits until every connection has a server; when ctx ends it cuts those left and
 // returns their number.
 func (e *entry) await(ctx context.Context) (cut int) {
-	done := e.came()
+	done := e.arriving.Gone()
 	select {
 	case <-done:
 		return 0
 	case <-ctx.Done():
 	}
-	e.mu.Lock()
-	for a := range e.arriving {
-		cut++
-		a.Expire()
-	}
-	e.mu.Unlock()
+	cut = e.arriving.Each((*arrival).Expire)
 	<-done
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return 0 // none of them had asked for anything
@@ -315,26 +290,11 @@ func (e *entry) await(ctx context.Context) (cut int) {
 	return cut
 }
 
-// came returns a channel that is closed when no connection is on its way.
-func (e *entry) came() <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.empty == nil {
-		e.empty = make(chan struct{})
-	}
-	done := e.empty
-	if len(e.arriving) == 0 {
-		close(e.empty)
-		e.empty = nil
-	}
-	return done
-}
-
 // Finish implements server.
 func (e *entry) Finish(ctx context.Context) {
 	e.Drain()
 	select {
-	case <-e.came():
+	case <-e.arriving.Gone():
 	case <-ctx.Done():
 	}
 	var wg sync.WaitGroup

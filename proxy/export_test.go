@@ -20,13 +20,11 @@ func (p *Proxy) countArriving(name string, what func(*arrival) bool) (n int) {
 			s = behind.server
 		}
 		if e, ok := s.(*entry); ok && l.config.Name == name {
-			e.mu.Lock()
-			for a := range e.arriving {
+			e.arriving.Each(func(a *arrival) {
 				if what(a) {
 					n++
 				}
-			}
-			e.mu.Unlock()
+			})
 		}
 	}
 	return n

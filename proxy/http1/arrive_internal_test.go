@@ -53,10 +53,8 @@ func TestShutdownServesEarly(t *testing.T) {
 	serve := s.Take(l.Admit(client))
 	done := make(chan int)
 	go func() { done <- s.Shutdown(t.Context()) }()
-	for waits := false; !waits; runtime.Gosched() { // until the idle ones are closed
-		s.mu.Lock()
-		waits = s.empty != nil
-		s.mu.Unlock()
+	for !s.conns.Awaited() { // until the idle ones are closed
+		runtime.Gosched()
 	}
 	go serve()
 	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,17 +28,14 @@ type Server struct {
 	tunnels                 *core.Tunnels
 	forwarder               forward.Forwarder
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	// empty is closed when the last connection has ended; nil when nobody waits.
-	empty chan struct{}
+	conns wire.Group[*conn]
 }
 
 // NewServer returns a Server without connections.
 func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	return &Server{
 		core: c, listener: l, log: log, sweeper: c.Sweeper,
-		conns: map[*conn]struct{}{}, tunnels: core.NewTunnels(c, l),
+		tunnels:   core.NewTunnels(c, l),
 		forwarder: forward.Forwarder{Core: c, Listener: l, Log: log},
 	}
 }
@@ -79,29 +75,18 @@ func (s *Server) take(a *core.Arrival) *conn {
 }
 
 func (s *Server) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.sweeper.Add(&c.watch, c)
-	s.listener.Metrics.Connections.Add(c.shard, 1)
-	s.listener.Metrics.Open.Inc(c.shard)
-	return true
+	return s.conns.Add(c, func() {
+		s.sweeper.Add(&c.watch, c)
+		s.listener.Metrics.Connections.Add(c.shard, 1)
+		s.listener.Metrics.Open.Inc(c.shard)
+	})
 }
 
 func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
 	c.arrival.Leave()
-	s.mu.Lock()
-	delete(s.conns, c)
 	s.listener.Metrics.Open.Dec(c.shard)
-	if len(s.conns) == 0 && s.empty != nil {
-		close(s.empty)
-		s.empty = nil
-	}
-	s.mu.Unlock()
+	s.conns.Remove(c)
 }
 
 // Drain makes every response from now on say Connection: close.
@@ -122,8 +107,9 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	defer s.forwarder.Wait() // without connections none begins, and those that are left are cut
 	s.Drain()
 	s.closing.Store(true)
-	s.each(func(c *conn) { c.closeIdle(false) })
-	done := s.ended()
+	s.conns.Close()
+	s.conns.Each(func(c *conn) { c.closeIdle(false) })
+	done := s.conns.Gone()
 	grace := time.NewTimer(freshGrace)
 	defer grace.Stop()
 	select {
@@ -131,7 +117,7 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 		return 0
 	case <-grace.C:
 		s.late.Store(true)
-		s.each(func(c *conn) { c.closeIdle(true) })
+		s.conns.Each(func(c *conn) { c.closeIdle(true) })
 	case <-ctx.Done():
 	}
 	select {
@@ -140,24 +126,15 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	case <-ctx.Done():
 	}
 	atOnce := errors.Is(ctx.Err(), context.Canceled)
-	s.each(func(c *conn) {
-		cut++
+	cut = s.conns.Each(func(c *conn) {
 		if t := c.tunnel.Load(); t != nil && atOnce {
 			t.Cut()
 		}
 	})
 	// A connection's goroutine may wait for its endpoint: end those waits too, and
 	// those that begin just then.
-	again := time.NewTicker(wire.Tick)
-	defer again.Stop()
-	for {
-		s.core.Cut()
-		select {
-		case <-done:
-			return cut
-		case <-again.C:
-		}
-	}
+	wire.CutUntil(done, s.core.Cut)
+	return cut
 }
 
 // Finish makes each response the last of its connection and waits until all have
@@ -166,31 +143,8 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 func (s *Server) Finish(ctx context.Context) {
 	s.Drain()
 	select {
-	case <-s.ended():
+	case <-s.conns.Gone():
 	case <-ctx.Done():
-	}
-}
-
-// ended returns a channel that is closed when no connection is left.
-func (s *Server) ended() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.empty == nil {
-		s.empty = make(chan struct{})
-	}
-	done := s.empty
-	if len(s.conns) == 0 {
-		close(s.empty)
-		s.empty = nil
-	}
-	return done
-}
-
-func (s *Server) each(f func(*conn)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		f(c)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,18 +54,16 @@ type Server struct {
 	// ends idle connections too.
 	draining, closing atomic.Bool
 
-	mu    sync.Mutex
-	conns map[*Conn]struct{}
-	// empty is closed when the last connection has ended; nil when nobody waits.
-	empty chan struct{}
+	conns wire.Group[*Conn]
 }
 
 // NewServer returns a Server without connections.
 func NewServer(o Options) *Server {
 	s := &Server{
-		Options: o, greeting: greeting(o.HTTP2), conns: map[*Conn]struct{}{},
+		Options: o, greeting: greeting(o.HTTP2),
 		workers: workers{handler: o.Handler, log: o.Log, sweeper: o.Sweeper},
 	}
+	s.conns.Idle = s.idle
 	return s
 }
 
@@ -96,16 +93,11 @@ func (s *Server) Serve(nc net.Conn, client *wire.Client, attachment any) {
 }
 
 func (s *Server) add(c *Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.workers.start()
-	s.conns[c] = struct{}{}
-	s.Sweeper.Add(&c.watch, c)
-	s.Sweeper.Add(&c.taking, (*taker)(c))
-	return true
+	return s.conns.Add(c, func() {
+		s.workers.start()
+		s.Sweeper.Add(&c.watch, c)
+		s.Sweeper.Add(&c.taking, (*taker)(c))
+	})
 }
 
 func (s *Server) remove(c *Conn) {
@@ -114,22 +106,13 @@ func (s *Server) remove(c *Conn) {
 	if s.Closed != nil {
 		s.Closed(c)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.tellEmpty()
+	s.conns.Remove(c)
 }
 
-// tellEmpty ends the workers, and tells who waits, when no connection is left and none is
-// expected. The caller holds s.mu.
-func (s *Server) tellEmpty() {
-	if len(s.conns) > 0 || !s.draining.Load() {
-		return
-	}
-	s.workers.stop()
-	if s.empty != nil {
-		close(s.empty)
-		s.empty = nil
+// idle ends the workers when no connection is left and none is expected.
+func (s *Server) idle() {
+	if s.draining.Load() {
+		s.workers.stop()
 	}
 }
 
@@ -143,37 +126,29 @@ func (s *Server) refused(c *Conn, code Code, why string) {
 // connections are still taken.
 func (s *Server) Drain() {
 	s.draining.Store(true)
-	s.each((*Conn).drain)
+	s.conns.Each((*Conn).drain)
 }
 
 // Shutdown closes the idle connections, lets the others finish their streams, and waits for
 // them. When ctx ends it cuts what is left and returns the number of connections.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	s.closing.Store(true)
+	s.conns.Close()
 	s.Drain()
-	s.each((*Conn).closeIdle)
-	done := s.ended()
+	s.conns.Each((*Conn).closeIdle)
+	done := s.conns.Gone()
 	select {
 	case <-done:
 		return 0
 	case <-ctx.Done():
 	}
-	s.each(func(c *Conn) {
-		cut++
-		c.kill()
-	})
-	again := time.NewTicker(wire.Tick)
-	defer again.Stop()
-	for {
+	cut = s.conns.Each((*Conn).kill)
+	wire.CutUntil(done, func() {
 		if s.Cut != nil {
 			s.Cut()
 		}
-		select {
-		case <-done:
-			return cut
-		case <-again.C:
-		}
-	}
+	})
+	return cut
 }
 
 // Finish drains and waits until all connections have ended by themselves; parked ones are
@@ -181,27 +156,7 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 func (s *Server) Finish(ctx context.Context) {
 	s.Drain()
 	select {
-	case <-s.ended():
+	case <-s.conns.Gone():
 	case <-ctx.Done():
-	}
-}
-
-// ended returns a channel that is closed when no connection is left.
-func (s *Server) ended() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.empty == nil {
-		s.empty = make(chan struct{})
-	}
-	done := s.empty
-	s.tellEmpty()
-	return done
-}
-
-func (s *Server) each(f func(*Conn)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		f(c)
 	}
 }

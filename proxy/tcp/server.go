@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,10 +32,7 @@ type Server struct {
 	cut    context.Context
 	cutAll context.CancelFunc
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	// empty is closed when the last connection has ended; nil when nobody waits.
-	empty chan struct{}
+	conns wire.Group[*conn]
 }
 
 // NewServer returns a Server without connections. Of an https listener it is handed those
@@ -44,7 +40,7 @@ type Server struct {
 func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
 	s := &Server{
 		core: c, listener: l, log: log, sweeper: c.Sweeper, tunnels: core.NewTunnels(c, l),
-		named: l.Protocol != config.ProtocolTCP, conns: map[*conn]struct{}{},
+		named: l.Protocol != config.ProtocolTCP,
 	}
 	s.cut, s.cutAll = context.WithCancel(context.Background())
 	return s
@@ -90,29 +86,18 @@ func (s *Server) Claims(client *wire.Client) (yes bool, err error) {
 }
 
 func (s *Server) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.sweeper.Add(&c.watch, c)
-	s.listener.Metrics.Connections.Add(c.shard, 1)
-	s.listener.Metrics.Open.Inc(c.shard)
-	return true
+	return s.conns.Add(c, func() {
+		s.sweeper.Add(&c.watch, c)
+		s.listener.Metrics.Connections.Add(c.shard, 1)
+		s.listener.Metrics.Open.Inc(c.shard)
+	})
 }
 
 func (s *Server) remove(c *conn) {
 	s.sweeper.Remove(&c.watch)
 	c.arrival.Leave()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
 	s.listener.Metrics.Open.Dec(c.shard)
-	if len(s.conns) == 0 && s.empty != nil {
-		close(s.empty)
-		s.empty = nil
-	}
+	s.conns.Remove(c)
 }
 
 // Drain does nothing: a connection that is carried has no next request to end at.
@@ -127,18 +112,17 @@ const helloGrace = time.Second
 // with everything else under the same sweeper, and returns its number. Each connection has
 // a grace then, unless ctx was cancelled.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
-	s.mu.Lock()
 	s.closing.Store(true)
-	s.mu.Unlock()
-	s.each(func(c *conn) { c.closePeeking(false) })
-	done := s.ended()
+	s.conns.Close()
+	s.conns.Each(func(c *conn) { c.closePeeking(false) })
+	done := s.conns.Gone()
 	grace := time.NewTimer(helloGrace)
 	defer grace.Stop()
 	select {
 	case <-done:
 		return 0
 	case <-grace.C:
-		s.each(func(c *conn) { c.closePeeking(true) })
+		s.conns.Each(func(c *conn) { c.closePeeking(true) })
 	case <-ctx.Done():
 	}
 	select {
@@ -148,51 +132,19 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 	}
 	s.cutAll()
 	atOnce := errors.Is(ctx.Err(), context.Canceled)
-	s.each(func(c *conn) {
-		cut++
+	cut = s.conns.Each(func(c *conn) {
 		if t := c.tunnel.Load(); t != nil && atOnce {
 			t.Cut()
 		}
 	})
-	again := time.NewTicker(wire.Tick)
-	defer again.Stop()
-	for {
-		s.core.Cut()
-		select {
-		case <-done:
-			return cut
-		case <-again.C:
-		}
-	}
+	wire.CutUntil(done, s.core.Cut)
+	return cut
 }
 
 // Finish waits until all connections have ended by themselves, or until ctx ends.
 func (s *Server) Finish(ctx context.Context) {
 	select {
-	case <-s.ended():
+	case <-s.conns.Gone():
 	case <-ctx.Done():
-	}
-}
-
-// ended returns a channel that is closed when no connection is left.
-func (s *Server) ended() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.empty == nil {
-		s.empty = make(chan struct{})
-	}
-	done := s.empty
-	if len(s.conns) == 0 {
-		close(s.empty)
-		s.empty = nil
-	}
-	return done
-}
-
-func (s *Server) each(f func(*conn)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		f(c)
 	}
 }
