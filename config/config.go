@@ -41,6 +41,9 @@ type Config struct {
 	Globs []string `yaml:"-"`
 	// Hash identifies the effective configuration: equal contents, equal hash.
 	Hash string `yaml:"-"`
+
+	// origins are where the values come from; see Settings.
+	origins origins `yaml:"-"`
 }
 
 // Discovery is how usher watches itself learning.

@@ -27,12 +27,16 @@ func consulEnv(c *Consul, path string, d *decoder, l *loader) {
 	e.text(&c.TLS.ServerName, "tls.server_name", "CONSUL_TLS_SERVER_NAME")
 	if verify, ok := e.flag("CONSUL_HTTP_SSL_VERIFY"); ok && !d.where.given(path+".tls.insecure_skip_verify") {
 		c.TLS.InsecureSkipVerify = !verify
+		d.where[path+".tls.insecure_skip_verify"] = Pos{File: "CONSUL_HTTP_SSL_VERIFY"}
 	}
 	e.token(c)
 	if c.Address == "" && len(c.Addresses) == 0 && !d.where.given(path+".address") {
 		c.Address = "127.0.0.1:8500"
 	}
 	if ssl, _ := e.flag("CONSUL_HTTP_SSL"); ssl {
+		if c.Address != "" && !d.where.given(path+".address") {
+			d.where[path+".address"] = Pos{File: "CONSUL_HTTP_SSL"}
+		}
 		c.Address = withHTTPS(c.Address)
 		for i, a := range c.Addresses {
 			c.Addresses[i] = withHTTPS(a)
@@ -71,6 +75,8 @@ func (e envReader) token(c *Consul) {
 		return
 	}
 	c.TokenFile = path
+	e.d.where[at+"_file"] = Pos{File: "CONSUL_HTTP_TOKEN_FILE"}
+	e.d.secrets[at] = path
 	c.Token, _ = e.l.secret(Pos{File: "CONSUL_HTTP_TOKEN_FILE"}, path)
 }
 

@@ -34,6 +34,8 @@ type decoder struct {
 	// failed has the paths that a problem was reported for already, and those of
 	// structs with an unknown key: later stages do not complain about them again.
 	failed map[string]bool
+	// secrets has the files that secrets were read from, by the path of the secret.
+	secrets map[string]string
 	// fresh are the values that new elements of lists and maps start from.
 	fresh map[reflect.Type]reflect.Value
 	// outer are keys of the outermost map that are handled elsewhere; here they
@@ -53,6 +55,7 @@ func newDecoder(p *problems) *decoder {
 		problems: p,
 		where:    positions{},
 		failed:   map[string]bool{},
+		secrets:  map[string]string{},
 		fresh:    map[reflect.Type]reflect.Value{},
 		plans:    map[reflect.Type]*plan{},
 	}
@@ -278,6 +281,7 @@ func (d *decoder) secretFile(n *node, e entry, v reflect.Value, f *field, at str
 		return
 	}
 	v.FieldByIndex(f.secret).SetString(value)
+	d.secrets[strings.TrimSuffix(at, "_file")] = path
 }
 
 // content reads the file that a scalar names.

@@ -67,24 +67,31 @@ func elements() []any {
 // override puts the flags into the tree, at positions that name them.
 func override(root *node, opts Options) {
 	if opts.Listen != "" {
-		pos := Pos{File: "--listen"}
+		pos := opts.origin("listen")
 		root.set("listeners", listAt(pos, mapAt(pos, "name", "web", "address", opts.Listen)))
 	}
 	if opts.Consul != "" {
-		pos := Pos{File: "--consul"}
+		pos := opts.origin("consul")
 		root.set("registries", listAt(pos, mapAt(pos, "type", "consul", "address", opts.Consul)))
 	}
-	overrideKey(root, "admin", "address", "--admin", opts.Admin)
-	overrideKey(root, "log", "level", "--log-level", opts.LogLevel)
-	overrideKey(root, "log", "format", "--log-format", opts.LogFormat)
+	overrideKey(root, "admin", "address", opts.origin("admin"), opts.Admin)
+	overrideKey(root, "log", "level", opts.origin("log-level"), opts.LogLevel)
+	overrideKey(root, "log", "format", opts.origin("log-format"), opts.LogFormat)
+}
+
+// origin is the position of what a flag, or its variable, gave.
+func (o *Options) origin(flag string) Pos {
+	if name, ok := o.Variables[flag]; ok {
+		return Pos{File: name}
+	}
+	return Pos{File: "--" + flag}
 }
 
 // overrideKey leaves a section that is no map alone: it is refused later.
-func overrideKey(root *node, section, key, flag, value string) {
+func overrideKey(root *node, section, key string, pos Pos, value string) {
 	if value == "" {
 		return
 	}
-	pos := Pos{File: flag}
 	if root.given(section) == nil {
 		root.set(section, mapAt(pos))
 	}

@@ -13,6 +13,9 @@ type Options struct {
 	// Empty: none. Listen replaces all listeners by one of the name web, Consul
 	// all registries by one of Consul, the others one value each.
 	Listen, Admin, Consul, LogLevel, LogFormat string
+	// Variables are those of USHER_* that an override was taken from, by its flag: {"listen":
+	// "USHER_LISTEN"}. What is not in it was given by the flag.
+	Variables map[string]string
 
 	// Saw, if not nil, is called with each path or glob the configuration depends
 	// on just before it is read, also when the load fails later or the file does
@@ -43,6 +46,7 @@ func Load(path string, opts Options) (*Config, error) {
 	}
 	cfg.Files, cfg.Globs = l.files, l.globs
 	cfg.Hash = hashOf(cfg)
+	cfg.origins = origins{file: path, where: d.where, secrets: d.secrets}
 	return cfg, nil
 }
 

@@ -74,7 +74,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Hash = cfg.Hash
+	want.Hash, want.origins = cfg.Hash, cfg.origins
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got %+v\nwant %+v", cfg, want)
 	}
@@ -94,7 +94,7 @@ func TestLoadFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := wantFull()
-	got.Hash = ""
+	got.Hash, got.origins = "", origins{}
 	dropPositions(got)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

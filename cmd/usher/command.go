@@ -117,9 +117,24 @@ func (p *process) flagsFromEnv(cmd *cobra.Command, _ []string) (err error) {
 			if e := cmd.Flags().Set(f.Name, value); e != nil && err == nil {
 				err = fmt.Errorf("%s: %w", name, e)
 			}
+			_ = cmd.Flags().SetAnnotation(f.Name, fromVariable, []string{name}) // fails for an unknown flag
 		}
 	})
 	return err
+}
+
+// fromVariable annotates a flag that was set from a variable with the variable's name.
+const fromVariable = "usher_variable"
+
+// variablesOf are the variables that flags were set from, by the flag.
+func variablesOf(cmd *cobra.Command) map[string]string {
+	out := map[string]string{}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if name := f.Annotations[fromVariable]; len(name) > 0 {
+			out[f.Name] = name[0]
+		}
+	})
+	return out
 }
 
 // configFlags are the flags of the commands that read a configuration.
@@ -137,6 +152,7 @@ func (p *process) addConfigFlags(cmd *cobra.Command) *configFlags {
 	fl.StringVar(&f.opts.Consul, "consul", "", "`ADDR` of a Consul agent, instead of the file's registries")
 	fl.StringVar(&f.opts.LogLevel, "log-level", "", "debug, info, warn or error")
 	fl.StringVar(&f.opts.LogFormat, "log-format", "", "text, json or auto")
+	cmd.PreRun = func(cmd *cobra.Command, _ []string) { f.opts.Variables = variablesOf(cmd) }
 	return f
 }
 
