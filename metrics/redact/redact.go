@@ -1,0 +1,150 @@
+// Package redact takes what is secret out of what usher tells of requests: of the access
+// log, of the recent requests it remembers, of traces. All of these hide the same things.
+//
+// A name is secret by its own: that of a header field, or of a parameter of the query.
+// What stands in a path cannot be told from any other path and stays.
+package redact
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+// Mask stands in the place of a secret.
+const Mask = "REDACTED"
+
+// Rules say which names are secret. They are immutable; any goroutine may use them.
+type Rules struct{ headers, params map[string]bool }
+
+// fields are the header fields that are secret, in lower case. Every name that holds one
+// of telltales is secret, too.
+func fields() []string {
+	return []string{
+		"authorization", "proxy-authorization", "cookie", "set-cookie", "x-amz-security-token",
+		"authentication-info", "x-forwarded-client-cert", "x-goog-iap-jwt-assertion", "cf-access-jwt-assertion",
+		"sec-websocket-key",
+	}
+}
+
+// params are the parameters of a query that are secret, in lower case. Every name that
+// holds one of telltales is secret, too.
+func params() []string {
+	return []string{
+		"code", "key", "pwd", "pass", "auth", "sig", "sign", "jwt", "sid", "session", "sessionid", "session_id",
+		"otp", "pin", "assertion", "samlresponse", "samlrequest", "x-amz-credential", "x-goog-credential",
+	}
+}
+
+// telltales make a name secret that holds one of them, hyphens and underscores left out.
+func telltales() []string {
+	return []string{
+		"token", "secret", "password", "passwd", "passphrase", "apikey", "accesskey", "privatekey", "credential",
+		"signature", "authorization",
+	}
+}
+
+// New returns the rules with more names that are secret beside the ones that always are;
+// none: those alone. Case makes no difference.
+func New(moreHeaders, moreParams []string) *Rules {
+	return &Rules{set(fields(), moreHeaders), set(params(), moreParams)}
+}
+
+func set(lists ...[]string) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range slices.Concat(lists...) {
+		out[strings.ToLower(name)] = true
+	}
+	return out
+}
+
+// telltale says whether a name, in lower case, holds what makes it secret.
+func telltale(name string) bool {
+	bare := strings.NewReplacer("-", "", "_", "").Replace(name)
+	return slices.ContainsFunc(telltales(), func(t string) bool { return strings.Contains(bare, t) })
+}
+
+// Secret says whether a header field of that name is secret.
+func (r *Rules) Secret(header string) bool {
+	name := strings.ToLower(header)
+	return r.headers[name] || telltale(name)
+}
+
+// Header returns the value of a header field as it may be told.
+func (r *Rules) Header(name, value string) string {
+	if value != "" && r.Secret(name) {
+		return Mask
+	}
+	return value
+}
+
+// SecretParam says whether a parameter of a query is secret. The name is as it stands
+// there: what is encoded is decoded first.
+func (r *Rules) SecretParam(name []byte) bool {
+	lower := strings.ToLower(string(decoded(name)))
+	return r.params[lower] || telltale(lower)
+}
+
+// AppendTarget appends a request target, path and query as they were sent, with the
+// secrets of its query masked. It allocates only where there is a query.
+func (r *Rules) AppendTarget(dst, target []byte) []byte {
+	at := bytes.IndexByte(target, '?')
+	if at < 0 {
+		return append(dst, target...)
+	}
+	dst = append(dst, target[:at+1]...)
+	for rest := target[at+1:]; ; {
+		end := bytes.IndexAny(rest, "&;")
+		pair := rest
+		if end >= 0 {
+			pair = rest[:end]
+		}
+		dst = r.appendPair(dst, pair)
+		if end < 0 {
+			return dst
+		}
+		dst = append(dst, rest[end])
+		rest = rest[end+1:]
+	}
+}
+
+// appendPair appends name=value.
+func (r *Rules) appendPair(dst, pair []byte) []byte {
+	name, value, valued := bytes.Cut(pair, []byte("="))
+	if !valued || len(value) == 0 || !r.SecretParam(name) {
+		return append(dst, pair...)
+	}
+	return append(append(append(dst, name...), '='), Mask...)
+}
+
+// decoded decodes %XX, and leaves alone what is none.
+func decoded(b []byte) []byte {
+	if bytes.IndexByte(b, '%') < 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] == '%' && i+2 < len(b) {
+			hi, ok1 := unhex(b[i+1])
+			lo, ok2 := unhex(b[i+2])
+			if ok1 && ok2 {
+				out = append(out, hi<<4|lo)
+				i += 2
+				continue
+			}
+		}
+		out = append(out, b[i])
+	}
+	return out
+}
+
+func unhex(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c|0x20 - 'a' + 10, true
+	default:
+		return 0, false
+	}
+}
