@@ -21,6 +21,10 @@ func suggest(word string, known []string) string {
 	return ", expected " + oneOf(known)
 }
 
+// Suggest is the end of a message about an unknown word: the known word that was probably
+// meant, all of them where they are few, else nothing.
+func Suggest(word string, known []string) string { return suggest(word, known) }
+
 func oneOf(words []string) string {
 	if len(words) == 1 {
 		return words[0]

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"usher/cmd/usher/internal/api"
+	"usher/cmd/usher/internal/term"
 )
 
 // clientFlags are the flags of the commands that ask a running usher.
@@ -39,13 +41,15 @@ func (p *process) addClientFlags(cmd *cobra.Command) *clientFlags {
 // client asks a running usher.
 type client struct {
 	base, token string
-	http        *http.Client
+	// where is the address as the user gave it.
+	where string
+	http  *http.Client
 }
 
 // client returns the client of the flags. The token is that of the file, else
 // USHER_ADMIN_TOKEN.
 func (f *clientFlags) client() (*client, error) {
-	c := &client{base: "http://" + f.admin, http: &http.Client{Timeout: time.Minute}}
+	c := &client{base: "http://" + f.admin, where: f.admin, http: &http.Client{Timeout: time.Minute}}
 	if path, ok := strings.CutPrefix(f.admin, "unix://"); ok {
 		c.base = "http://localhost"
 		c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -110,12 +114,21 @@ func (c *client) open(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
+	return c.send(req)
+}
+
+func (c *client) authorize(req *http.Request) {
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+}
+
+// send sends a request and returns the answer if it is a good one; the caller closes it.
+func (c *client) send(req *http.Request) (*http.Response, error) {
+	c.authorize(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("no usher answers at %s (is it running? see --admin): %w", c.base, err)
+		return nil, c.unreachable(err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
@@ -124,5 +137,29 @@ func (c *client) open(ctx context.Context, method, path string, body any) (*http
 	var said api.Error
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough
 	_ = json.Unmarshal(data, &said)
-	return nil, errors.New(cmp.Or(said.Error, strings.TrimSpace(string(data)), resp.Status))
+	why := cmp.Or(said.Error, strings.TrimSpace(string(data)), resp.Status)
+	return nil, &refusedError{resp.StatusCode, term.Clean(why)}
+}
+
+// refusedError is an answer that says no.
+type refusedError struct {
+	status int
+	why    string
+}
+
+func (e *refusedError) Error() string {
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return e.why + " (the admin listener may want a token: --admin-token-file FILE, or USHER_ADMIN_TOKEN)"
+	}
+	return e.why
+}
+
+// unreachable says that nobody is there, without what the HTTP client wraps it in.
+func (c *client) unreachable(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return fmt.Errorf("no usher answers at %s: is it running? --admin says where to ask (%w)", c.where, err)
 }

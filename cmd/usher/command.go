@@ -31,6 +31,8 @@ type process struct {
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal
 	env            func(string) (string, bool)
+	// colour is what --color says.
+	colour string
 }
 
 // exitError is an error that decides the exit code. Its message has been shown
@@ -103,9 +105,13 @@ instance.
 Every flag can be given as an environment variable: --log-level as
 USHER_LOG_LEVEL. A flag goes before the environment, that before the file.`,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: p.flagsFromEnv,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(p.flagsFromEnv(cmd, args), p.checkColour())
+		},
 	}
+	p.addColourFlag(root)
 	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.migrateCommand(), p.versionCommand())
+	root.AddCommand(p.askingCommands()...)
 	return root
 }
 
