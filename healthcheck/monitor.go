@@ -46,6 +46,8 @@ type Monitor struct {
 	// nothing are the settings of endpoints that have none.
 	nothing config.Health
 	series  *metrics.Health
+	// watcher is set once, before the first table.
+	watcher Watcher
 
 	// queue are the records with events.
 	queueMu sync.Mutex

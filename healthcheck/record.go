@@ -64,9 +64,10 @@ type record struct {
 	lastSlowest int64
 	seen        counts
 
-	// state is how it stood last, since when.
-	state State
-	since int64
+	// state is how it stood last, since when; stated says that it was found out once.
+	state  State
+	since  int64
+	stated bool
 }
 
 // counts are the figures of a record at one moment.

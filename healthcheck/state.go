@@ -82,9 +82,7 @@ func (m *Monitor) restate(r *record, now int64) {
 	if len(r.members) == 0 {
 		return // it stands as it stood when it left
 	}
-	if s := stateOf(r); s != r.state {
-		r.state, r.since = s, now
-	}
+	m.enter(r, stateOf(r), now)
 	out := r.state.isOut()
 	for _, mb := range r.members {
 		out = out && !mb.picked
@@ -151,6 +149,8 @@ type Report struct {
 	Ejections    int
 	// Weight is what it counts among its peers now, 0 when it gets no requests by choice.
 	Weight float64
+	// Picked says that requests may be sent to it now: it is in the view of a cluster.
+	Picked bool
 	// Panic says that it is in a cluster that tries all of its endpoints.
 	Panic bool
 	// Probe is the last one; nil: there was none.
@@ -188,6 +188,7 @@ func (m *Monitor) Of(registry, service, id, address string) (rep Report, ok bool
 	}
 	for _, mb := range r.members {
 		rep.Panic = rep.Panic || mb.cluster.panic
+		rep.Picked = rep.Picked || mb.picked
 		if fit(mb) {
 			rep.Weight = max(rep.Weight, mb.endpoint.Weight*m.shareOf(mb, now))
 		}

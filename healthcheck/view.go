@@ -17,6 +17,7 @@ func (m *Monitor) review(c *cluster, now int64) {
 	v := s.view(m, now)
 	if old := c.View(); !sameView(v, old) {
 		c.SetView(v)
+		m.watcher.changed()
 	}
 	for _, mb := range c.members {
 		mb.picked = false

@@ -50,6 +50,8 @@ type Downstream struct {
 	listeners map[string]*Listener
 	// past holds what forgotten series of routes that go on had counted.
 	past map[string]*routeTotals
+	// gone holds what forgotten series had counted, for Totals.
+	gone gone
 	// tunnels counts the upgraded connections by service.
 	tunnels map[string]int64
 }
@@ -190,6 +192,7 @@ func (d *Downstream) snapshot() (ls []*Listener, rs []*Route, totals map[string]
 		if r.users == 0 && r.shown {
 			delete(d.routes, key)
 			totalsOf(d.past, key.route).add(r)
+			d.gone.note(r)
 			continue
 		}
 		r.shown = r.users == 0
@@ -203,6 +206,7 @@ func (d *Downstream) snapshot() (ls []*Listener, rs []*Route, totals map[string]
 			delete(d.past, route)
 		}
 	}
+	d.gone.keep(d.routes)
 	return ls, rs, totals
 }
 

@@ -21,6 +21,7 @@ type Set struct {
 	Process    *Process
 	TLS        *TLS
 	ACME       *ACME
+	Admin      *Admin
 
 	registry *prometheus.Registry
 }
@@ -38,6 +39,7 @@ func New(version string, reasons []string) *Set {
 		Process:    newProcess(r, version),
 		TLS:        NewTLS(),
 		ACME:       newACME(r),
+		Admin:      newAdmin(r),
 		registry:   r,
 	}
 	r.MustRegister(s.Downstream, s.Health, s.TLS)

@@ -180,6 +180,20 @@ func (p *Proxy) Drain() {
 	}
 }
 
+// Undrain ends what Drain began: connections made from now on are kept as usual. Those that
+// are open end after what comes next. It does nothing to a Proxy that is not draining.
+func (p *Proxy) Undrain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.draining {
+		return
+	}
+	p.draining = false
+	for _, l := range p.listeners {
+		p.retire(l.replace(l.config, p.newServer(l.config, l)), server.Finish)
+	}
+}
+
 // Shutdown stops accepting, closes idle connections, lets running requests finish
 // and waits for them. When ctx ends it cuts those left and returns their number.
 func (p *Proxy) Shutdown(ctx context.Context) (cut int) {

@@ -91,6 +91,7 @@ func (s *source) noteHeld(service string, before, after []Instance) {
 		return
 	}
 	s.m.metrics.Held(s.Name, s.guard.heldAll)
+	s.m.tellHold(HoldChange{Key: Key{s.Name, service}, Before: had, Held: now}, after)
 	if n := len(s.guard.held); n > maxHeldLines {
 		if n == maxHeldLines+1 && had == 0 {
 			s.m.log.Warn("more services hold instances: they are not logged one by one", "registry", s.Name)
@@ -105,6 +106,32 @@ func (s *source) noteHeld(service string, before, after []Instance) {
 	}
 	s.m.log.Info("held instances released", "service", service, "registry", s.Name,
 		"released", had-now, "held", now)
+}
+
+// HoldChange is a service of which usher holds more instances than before, or fewer.
+type HoldChange struct {
+	Key
+	// Before and Held are their numbers; Reason is why, while there are any.
+	Before, Held int
+	Reason       string
+}
+
+// OnHold has f told of each change from now on. f is called with the
+// Manager's lock held, from any goroutine: it must neither block nor call the Manager.
+func (m *Manager) OnHold(f func(HoldChange)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onHold = f
+}
+
+func (m *Manager) tellHold(c HoldChange, instances []Instance) {
+	if m.onHold == nil {
+		return
+	}
+	if i := slices.IndexFunc(instances, isHeld); i >= 0 {
+		c.Reason = instances[i].Held.Reason
+	}
+	m.onHold(c)
 }
 
 func isHeld(in Instance) bool { return in.Held != nil }

@@ -41,6 +41,8 @@ type Manager struct {
 	cancel context.CancelFunc
 	// changed holds a token while there is something Next has not handed out.
 	changed chan struct{}
+	// onHold is told of holds; nil: nobody is.
+	onHold func(HoldChange)
 
 	// telling is held while the sources are told what is wanted.
 	telling sync.Mutex

@@ -43,6 +43,8 @@ type source struct {
 
 // item is one certificate of a source.
 type item struct {
+	// label says where it was read last.
+	label string
 	// sum is that of what was read last.
 	sum [sha256.Size]byte
 	// pair is the last good version; nil: there was none.
@@ -98,6 +100,7 @@ func (s *source) takeOne(name string, r raw, now time.Time) (changed bool) {
 		it = &item{}
 		s.items[name] = it
 	}
+	it.label = r.label
 	sum := r.sum()
 	if sum == it.sum {
 		return false
