@@ -42,6 +42,8 @@ type Downstream struct {
 	Upstream *Upstream
 	// Resilience counts retries and limits; it is shown with the rest too.
 	Resilience *Resilience
+	// Endpoints counts the tries at each endpoint; it is shown with the rest too.
+	Endpoints *Endpoints
 
 	reasons []string
 
@@ -59,7 +61,7 @@ type Downstream struct {
 func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
 		Overhead: NewHistogram(overheadBounds), Upstream: NewUpstream(), reasons: reasons,
-		Resilience: NewResilience(),
+		Resilience: NewResilience(), Endpoints: NewEndpoints(),
 		routes:     map[seriesKey]*Route{}, listeners: map[string]*Listener{},
 		past: map[string]*routeTotals{}, tunnels: map[string]int64{},
 	}
@@ -157,6 +159,7 @@ func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 	}
 	d.Upstream.Describe(ch)
 	d.Resilience.Describe(ch)
+	d.Endpoints.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -175,6 +178,7 @@ func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
 	d.collectTunnels(ch)
 	d.Upstream.Collect(ch)
 	d.Resilience.Collect(ch)
+	d.Endpoints.Collect(ch)
 	collectHistogram(ch, descOverhead, d.Overhead)
 }
 
