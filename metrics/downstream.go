@@ -62,7 +62,7 @@ func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
 		Overhead: NewHistogram(overheadBounds), Upstream: NewUpstream(), reasons: reasons,
 		Resilience: NewResilience(), Endpoints: NewEndpoints(),
-		routes:     map[seriesKey]*Route{}, listeners: map[string]*Listener{},
+		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
 		past: map[string]*routeTotals{}, tunnels: map[string]int64{},
 	}
 }
@@ -240,7 +240,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 
 func collectHistogram(ch chan<- prometheus.Metric, desc *prometheus.Desc, h *Histogram, labels ...string) {
 	count, sum, buckets := h.Snapshot()
-	ch <- prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...)
+	ch <- withExemplars(prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...), h)
 }
 
 // routeTotals are the figures of a route over all its services.

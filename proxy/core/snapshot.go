@@ -100,7 +100,7 @@ func (c *Core) attachCluster(cl *routetable.Cluster) *clusterRuntime {
 	rt := &clusterRuntime{
 		pools:  make([]*upstream.Pool, len(cl.Endpoints)),
 		series: make([]*metrics.Endpoint, len(cl.Endpoints)),
-		guard: c.acquireGuard(cl), wants: wantsOf(cl),
+		guard:  c.acquireGuard(cl), wants: wantsOf(cl),
 	}
 	for i, e := range cl.Endpoints {
 		rt.pools[i] = c.pools.Acquire(e)
