@@ -44,6 +44,14 @@ override USHER_TEST_PEBBLE := $(CURDIR)/$(BIN)/pebble
 PEBBLE := $(BIN)/pebble $(BIN)/pebble-challtestsrv
 endif
 
+# The Prometheus of the tests: USHER_TEST_PROMTOOL, else our own build. prometheus is in the
+# same folder. Those on PATH are often years old.
+USHER_TEST_PROMTOOL ?=
+ifeq ($(USHER_TEST_PROMTOOL),)
+override USHER_TEST_PROMTOOL := $(CURDIR)/$(BIN)/promtool
+PROMTOOL := $(BIN)/promtool $(BIN)/prometheus
+endif
+
 ##@ Use
 
 .PHONY: help
@@ -51,7 +59,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, FAULTS, USHER_TEST_CONSUL, USHER_TEST_PEBBLE\n'
+	@printf '\nVariables: VERSION, TESTFLAGS, FUZZTIME, BENCH, BENCHTIME, COMPARE, FAULTS, USHER_TEST_CONSUL, USHER_TEST_PEBBLE, USHER_TEST_PROMTOOL\n'
 
 .PHONY: build
 build: ## build bin/usher
@@ -73,17 +81,17 @@ check: fmt-check vet lint ## before each commit: format, vet, lint, short tests
 	@$(GO) test -race -short $(TESTFLAGS) ./...
 
 .PHONY: test
-test: deps consul pebble vet lint unit e2e ## everything, from a fresh machine on
+test: deps consul pebble promtool vet lint unit e2e ## everything, from a fresh machine on
 
 .PHONY: unit
-unit: $(CONSUL) $(PEBBLE) ## go test -race, all packages but the commands
+unit: $(CONSUL) $(PEBBLE) $(PROMTOOL) ## go test -race, all packages but the commands
 	@echo '==> go test -race'
 	@pkgs=$$($(GO) list ./...); \
 		pkgs=$$(grep -v '/cmd/' <<<"$$pkgs" || true); \
 		[ -z "$$pkgs" ] || $(GO) test -race $(TESTFLAGS) $$pkgs
 
 .PHONY: e2e
-e2e: $(E2E) $(PEBBLE) ## the end-to-end tests, those of cmd/
+e2e: $(E2E) $(PEBBLE) $(PROMTOOL) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
@@ -165,8 +173,8 @@ pebble: $(PEBBLE) ## the ACME server of the tests: build it unless one is on PAT
 	@echo 'pebble: $(USHER_TEST_PEBBLE)'
 
 .PHONY: promtool
-promtool: $(BIN)/promtool ## promtool, for the alert rules: build it, print where it is
-	@echo 'promtool: $(CURDIR)/$(BIN)/promtool'
+promtool: $(PROMTOOL) ## the Prometheus of the tests: build it and promtool, print where they are
+	@echo 'promtool: $(USHER_TEST_PROMTOOL)'
 
 .PHONY: deps
 deps: ## the programs the tests need, from Debian where apt is there
@@ -187,6 +195,7 @@ deps: ## the programs the tests need, from Debian where apt is there
 
 unit e2e bench outage: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
 unit e2e: export USHER_TEST_PEBBLE := $(USHER_TEST_PEBBLE)
+unit e2e: export USHER_TEST_PROMTOOL := $(USHER_TEST_PROMTOOL)
 
 # $(call tool,binary,module folder,package,how long): the binary is as new as its
 # module's go.mod and go.sum, so a repeated run does nothing.
@@ -202,7 +211,9 @@ $(eval $(call tool,gofumpt,lint,mvdan.cc/gofumpt,some seconds))
 $(eval $(call tool,govulncheck,vuln,golang.org/x/vuln/cmd/govulncheck,some seconds))
 $(eval $(call tool,pebble,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble,some seconds))
 $(eval $(call tool,pebble-challtestsrv,pebble,github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv,some seconds))
-$(eval $(call tool,promtool,promtool,github.com/prometheus/prometheus/cmd/promtool,up to ten minutes))
+# Without the service discoveries, whose clients are most of what there would be to compile.
+$(eval $(call tool,promtool,promtool,-tags=remove_all_sd github.com/prometheus/prometheus/cmd/promtool,some minutes))
+$(eval $(call tool,prometheus,promtool,-tags=remove_all_sd github.com/prometheus/prometheus/cmd/prometheus,a minute))
 $(eval $(call tool,h2spec,h2spec,github.com/summerwind/h2spec/cmd/h2spec,some seconds))
 $(eval $(call tool,grpc-interop-client,grpcinterop,google.golang.org/grpc/interop/client,half a minute))
 $(eval $(call tool,grpc-interop-server,grpcinterop,./server,some seconds))

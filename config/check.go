@@ -22,6 +22,7 @@ func checkConfig(cfg *Config, d *decoder) {
 	c := newChecker(d)
 	c.listeners(cfg)
 	c.limits(cfg.Limits)
+	c.telemetry(cfg.Telemetry)
 	c.log(cfg.Log)
 	c.registries(cfg.Registries)
 	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)

@@ -153,10 +153,14 @@ type Admin struct {
 	Pprof bool `yaml:"pprof"`
 }
 
-// Telemetry is an optional second, read-only listener: /livez, /readyz, /metrics.
+// Telemetry is what monitoring sees.
 type Telemetry struct {
-	// Address is host:port; empty: none.
+	// Address is that of a second, read-only listener: /livez, /readyz, /metrics; empty:
+	// there is none.
 	Address string `yaml:"address"`
+	// UpstreamSeries is how many endpoints have series of their own, with the label
+	// upstream; those beyond are counted together, as other. 0: none has.
+	UpstreamSeries int `yaml:"upstream_series"`
 }
 
 // Log says what is logged and how.

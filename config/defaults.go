@@ -11,6 +11,7 @@ func builtin() *Config {
 	return &Config{
 		Admin:        Admin{Address: "127.0.0.1:9900"},
 		Log:          Log{Level: "info", Format: "auto"},
+		Telemetry:    Telemetry{UpstreamSeries: 2000},
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
 		SharedRoutes: true,
 		ACME:         defaultACME(),

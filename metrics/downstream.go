@@ -42,6 +42,8 @@ type Downstream struct {
 	Upstream *Upstream
 	// Resilience counts retries and limits; it is shown with the rest too.
 	Resilience *Resilience
+	// Endpoints counts the tries at each endpoint; it is shown with the rest too.
+	Endpoints *Endpoints
 
 	reasons []string
 
@@ -61,8 +63,8 @@ type Downstream struct {
 func newDownstream(reasons []string) *Downstream {
 	return &Downstream{
 		Overhead: NewHistogram(overheadBounds), Upstream: NewUpstream(), reasons: reasons,
-		Resilience: NewResilience(),
-		routes:     map[seriesKey]*Route{}, listeners: map[string]*Listener{},
+		Resilience: NewResilience(), Endpoints: NewEndpoints(),
+		routes: map[seriesKey]*Route{}, listeners: map[string]*Listener{},
 		past: map[string]*routeTotals{}, tunnels: map[string]int64{},
 	}
 }
@@ -159,6 +161,7 @@ func (d *Downstream) Describe(ch chan<- *prometheus.Desc) {
 	}
 	d.Upstream.Describe(ch)
 	d.Resilience.Describe(ch)
+	d.Endpoints.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -177,6 +180,7 @@ func (d *Downstream) Collect(ch chan<- prometheus.Metric) {
 	d.collectTunnels(ch)
 	d.Upstream.Collect(ch)
 	d.Resilience.Collect(ch)
+	d.Endpoints.Collect(ch)
 	collectHistogram(ch, descOverhead, d.Overhead)
 }
 
@@ -240,7 +244,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 
 func collectHistogram(ch chan<- prometheus.Metric, desc *prometheus.Desc, h *Histogram, labels ...string) {
 	count, sum, buckets := h.Snapshot()
-	ch <- prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...)
+	ch <- withExemplars(prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...), h)
 }
 
 // routeTotals are the figures of a route over all its services.

@@ -46,9 +46,9 @@ func New(version string, reasons []string) *Set {
 	return s
 }
 
-// Handler serves the metrics in the formats Prometheus asks for.
+// Handler serves the metrics in the formats Prometheus asks for. OpenMetrics has exemplars.
 func (s *Set) Handler() http.Handler {
-	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry, EnableOpenMetrics: true})
 }
 
 // Register adds the series of a collector that keeps its own figures.

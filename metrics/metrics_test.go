@@ -1,12 +1,7 @@
 package metrics
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -15,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"usher/metrics/promtest"
 )
 
 // used is a Set in which everything has been counted at least once.
@@ -70,29 +67,11 @@ func TestExpositionIsClean(t *testing.T) {
 	if families, err := s.Gatherer().Gather(); err != nil || len(families) < 30 {
 		t.Errorf("%d families: %v", len(families), err)
 	}
-	promtool(t, exposition)
-}
-
-// promtool has the exposition checked by Prometheus' own tool, where it is.
-func promtool(t *testing.T, exposition string) {
-	t.Helper()
-	tool, err := filepath.Abs(filepath.Join("..", "deploy", "tools", "bin", "promtool"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(tool); err != nil {
-		if tool, err = exec.LookPath("promtool"); err != nil {
-			t.Log("no promtool: make promtool builds it; promlint alone has looked")
-			return
+	t.Run("promtool", func(t *testing.T) {
+		if said, ok := promtest.Promtool(t, exposition, "check", "metrics"); !ok || strings.TrimSpace(said) != "" {
+			t.Errorf("promtool: %s", said)
 		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, tool, "check", "metrics")
-	c.Stdin = strings.NewReader(exposition)
-	if out, err := c.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
-		t.Errorf("promtool: %v\n%s", err, out)
-	}
+	})
 }
 
 // Everything has usher's prefix, a help text, and only labels that no client

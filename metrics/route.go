@@ -74,7 +74,11 @@ type Sample struct {
 // Count counts one finished request. It may be called from any goroutine.
 func (r *Route) Count(s *Sample) {
 	r.counter(s.Listener, s.Method, uint16(s.Code)).Add(s.Shard, 1)
-	lazy(&r.durations, &r.grow, newDurations).Observe(s.Shard, s.Duration)
+	durations := lazy(&r.durations, &r.grow, newDurations)
+	durations.Observe(s.Shard, s.Duration)
+	if s.Trace != [16]byte{} {
+		durations.Exemplify(s.Trace, s.Duration, time.Now())
+	}
 	if s.Received > 0 {
 		lazy(&r.received, &r.grow, NewCounter).Add(s.Shard, s.Received)
 	}

@@ -67,6 +67,8 @@ type Histogram struct {
 	// cells holds, for each shard, one cell a bucket, the one above the last bound
 	// and the sum in nanoseconds, padded to whole cache lines.
 	cells []atomic.Uint64
+	// exemplars are nil until something traced was observed.
+	exemplars atomic.Pointer[exemplars]
 }
 
 // NewHistogram returns an empty Histogram with the given upper bounds, ascending.
@@ -79,13 +81,19 @@ func NewHistogram(bounds []time.Duration) *Histogram {
 
 // Observe counts d on the given shard.
 func (h *Histogram) Observe(s Shard, d time.Duration) {
+	i := h.bucketOf(d)
+	base := (int(s) & (len(h.cells)/h.stride - 1)) * h.stride
+	h.cells[base+i].Add(1)
+	h.cells[base+len(h.bounds)+1].Add(uint64(max(d, 0)))
+}
+
+// bucketOf is the index of the bucket that d is counted in.
+func (h *Histogram) bucketOf(d time.Duration) int {
 	i := 0
 	for i < len(h.bounds) && d > h.bounds[i] {
 		i++
 	}
-	base := (int(s) & (len(h.cells)/h.stride - 1)) * h.stride
-	h.cells[base+i].Add(1)
-	h.cells[base+len(h.bounds)+1].Add(uint64(max(d, 0)))
+	return i
 }
 
 // Snapshot returns the number of observations, their sum in seconds and the

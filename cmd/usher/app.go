@@ -99,6 +99,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	health.ProbeMesh(a.proxy.Pools().MeshConfig)
 	set.Register(a.proxy)
 	a.proxy.Limit(cfg.Limits)
+	set.Downstream.Endpoints.Limit(cfg.Telemetry.UpstreamSeries)
 	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
 	a.telemetry = admin.NewServer(admin.Handler(a, nil, set.Handler()))
 	return a
@@ -314,6 +315,7 @@ func (a *app) apply(cfg *config.Config) error {
 	}
 	a.log.setLevel(cfg.Log)
 	a.proxy.Limit(cfg.Limits)
+	a.metrics.Downstream.Endpoints.Limit(cfg.Telemetry.UpstreamSeries)
 	a.config.Store(cfg)
 	a.meshes.join(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))

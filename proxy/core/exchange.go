@@ -426,6 +426,7 @@ func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reas
 		x.passed++ // that was no try
 		return true, None
 	}
+	x.endpointSeries().Unanswered()
 	return c.again(x, err)
 }
 

@@ -14,6 +14,7 @@ type Hedged struct {
 	Attempt
 	index    int
 	endpoint *routetable.Endpoint
+	series   *metrics.Endpoint
 	guard    *guard
 	core     *Core
 	began    int64
@@ -39,7 +40,10 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 		}
 		x.pick.Try(i)
 		e := x.cluster.Endpoints[i]
-		h = Hedged{index: i, endpoint: e, guard: x.stay.guard, core: c, began: c.Sweeper.Now()}
+		h = Hedged{
+			index: i, endpoint: e, series: clusterOf(x.cluster).series[i], guard: x.stay.guard, core: c,
+			began: c.Sweeper.Now(),
+		}
 		h.Attempt = Attempt{
 			Pool: x.source(i), Timeout: x.policy.Timeout,
 			Deadline: x.deadline(), Policy: x.policy,
@@ -82,6 +86,9 @@ func (c *Core) Overtaken(x *Exchange, h *Hedged, began int64) {
 func (h *Hedged) Leave(outcome metrics.HedgeOutcome) {
 	h.endpoint.State.InFlight.Add(-1)
 	h.guard.series.Hedged(outcome)
+	if outcome == metrics.HedgeFailed {
+		h.series.Unanswered()
+	}
 }
 
 // Unconnected tells of a second try that made no connection. It may be called from any

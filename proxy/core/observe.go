@@ -23,6 +23,7 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 	}
 	x.measure(c, nil)
 	x.tried(true)
+	x.endpointSeries().Answered(x.Shard, status, o.Took)
 	c.sampled(x)
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
 }

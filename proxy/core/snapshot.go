@@ -42,12 +42,13 @@ type Core struct {
 // services.
 type routeRuntime struct{ series [][]*metrics.Route }
 
-// clusterRuntime is a cluster's Attachment: the pools of its endpoints, aligned, what
-// guards its service, and what its policy wants to know of a request.
+// clusterRuntime is a cluster's Attachment: the pools and the series of its endpoints,
+// aligned, what guards its service, and what its policy wants to know of a request.
 type clusterRuntime struct {
-	pools []*upstream.Pool
-	guard *guard
-	wants wants
+	pools  []*upstream.Pool
+	series []*metrics.Endpoint
+	guard  *guard
+	wants  wants
 }
 
 // New returns a Core with an empty table.
@@ -86,8 +87,10 @@ func (c *Core) Publish(t *routetable.Table) {
 	now := c.Sweeper.Now()
 	for _, cl := range d.RemovedClusters {
 		c.guards.release(cl, now)
-		for _, e := range cl.Endpoints {
+		series := clusterOf(cl).series
+		for i, e := range cl.Endpoints {
 			c.pools.Release(e)
+			c.metrics.Endpoints.Release(series[i], &e.State.InFlight)
 		}
 	}
 	c.guards.forget(now, c.metrics.Resilience)
@@ -95,11 +98,13 @@ func (c *Core) Publish(t *routetable.Table) {
 
 func (c *Core) attachCluster(cl *routetable.Cluster) *clusterRuntime {
 	rt := &clusterRuntime{
-		pools: make([]*upstream.Pool, len(cl.Endpoints)),
-		guard: c.acquireGuard(cl), wants: wantsOf(cl),
+		pools:  make([]*upstream.Pool, len(cl.Endpoints)),
+		series: make([]*metrics.Endpoint, len(cl.Endpoints)),
+		guard:  c.acquireGuard(cl), wants: wantsOf(cl),
 	}
 	for i, e := range cl.Endpoints {
 		rt.pools[i] = c.pools.Acquire(e)
+		rt.series[i] = c.metrics.Endpoints.Acquire(e.Service.Service, e.Address, &e.State.InFlight)
 	}
 	return rt
 }
@@ -131,6 +136,9 @@ func runtimeOf(r *routetable.Route) *routeRuntime {
 func clusterOf(c *routetable.Cluster) *clusterRuntime {
 	return c.Attachment.(*clusterRuntime) //nolint:forcetypeassert // nobody else sets it
 }
+
+// endpointSeries are those of the endpoint of the try under way.
+func (x *Exchange) endpointSeries() *metrics.Endpoint { return clusterOf(x.cluster).series[x.endpoint] }
 
 // poolsOf returns the pools of a cluster of a published table.
 func poolsOf(c *routetable.Cluster) []*upstream.Pool { return clusterOf(c).pools }

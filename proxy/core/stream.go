@@ -65,6 +65,9 @@ func (t *Tunnel) observe(kind healthcheck.Kind) {
 	o := healthcheck.Outcome{Kind: kind}
 	if kind == healthcheck.Answered {
 		o.Status = StreamStatus
+		t.tries.Answered(t.sample.Shard, StreamStatus, 0)
+	} else {
+		t.tries.Unanswered()
 	}
 	t.owner.core.health.Observe(t.endpoint, o)
 }

@@ -81,7 +81,7 @@ func (ts *Tunnels) open(x *Exchange) *Tunnel {
 	e := x.cluster.Endpoints[x.endpoint]
 	service := x.cluster.Services[e.ServiceIndex]
 	t := &Tunnel{
-		owner: ts, endpoint: e, service: service, start: x.Start,
+		owner: ts, endpoint: e, tries: x.endpointSeries(), service: service, start: x.Start,
 		// The route may be gone from the table by the time the tunnel ends.
 		series: ts.core.metrics.Acquire(x.route.ID, service),
 		sample: metrics.Sample{
@@ -102,6 +102,7 @@ func (ts *Tunnels) open(x *Exchange) *Tunnel {
 type Tunnel struct {
 	owner    *Tunnels
 	endpoint *routetable.Endpoint
+	tries    *metrics.Endpoint
 	series   *metrics.Route
 	sample   metrics.Sample
 	// upgraded says that it is counted among the connections that changed their protocol.
