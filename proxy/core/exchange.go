@@ -33,6 +33,8 @@ type Exchange struct {
 	// authority of an absolute-form target is the Host.
 	Method, Target, Host []byte
 	Flags                wire.Flags
+	// Version is that of HTTP which the client speaks: 10, 11 or 20.
+	Version uint8
 	// Replayable says that the body, if there is one, can be sent a second time.
 	Replayable bool
 	// Streams says that the body is sent while it comes from the client: how long a try
@@ -147,6 +149,9 @@ type HeadSource interface {
 	// HasField says whether a field of that name, given in lower case, is in the head as the
 	// client sent it.
 	HasField(name string) bool
+	// Field returns the value of the nth field of that name, given in lower case, as the
+	// client sent it; ok: there is one. The bytes stay valid until End.
+	Field(name string, nth int) (value []byte, ok bool)
 }
 
 // Init makes a zero Exchange usable.
