@@ -22,6 +22,9 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 		x.judge(&o)
 	}
 	x.measure(c, nil)
+	if x.recording != nil {
+		x.recordAnswer(status)
+	}
 	x.tried(true)
 	c.sampled(x)
 	c.health.Observe(x.cluster.Endpoints[x.endpoint], o)
