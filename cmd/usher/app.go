@@ -15,6 +15,7 @@ import (
 	"usher/config"
 	"usher/healthcheck"
 	"usher/metrics"
+	"usher/metrics/tracing"
 	"usher/proxy"
 	"usher/proxy/certs"
 	"usher/proxy/core"
@@ -32,6 +33,8 @@ type app struct {
 	proxy   *proxy.Proxy
 	certs   *certs.Manager
 	meshes  *meshes
+	// tracer is nil while requests are not recorded.
+	tracer *tracing.Tracer
 	// admin answers everything, telemetry the read-only part.
 	admin, telemetry *admin.Server
 
@@ -98,6 +101,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	a.meshes = newMeshes(log.Logger, a.proxy.Pools(), set.TLS)
 	health.ProbeMesh(a.proxy.Pools().MeshConfig)
 	set.Register(a.proxy)
+	a.trace(p.stdout)
 	a.proxy.Limit(cfg.Limits)
 	set.Downstream.Endpoints.Limit(cfg.Telemetry.UpstreamSeries)
 	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
@@ -379,6 +383,7 @@ func (a *app) stop() {
 	a.manager.Close()
 	a.meshes.leave()
 	a.proxy.Close()
+	a.endTracing()
 	a.certs.Close()
 	a.admin.Close()
 	a.telemetry.Close()

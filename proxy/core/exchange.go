@@ -33,6 +33,8 @@ type Exchange struct {
 	// authority of an absolute-form target is the Host.
 	Method, Target, Host []byte
 	Flags                wire.Flags
+	// Version is that of HTTP which the client speaks: 10, 11 or 20.
+	Version uint8
 	// Replayable says that the body, if there is one, can be sent a second time.
 	Replayable bool
 	// Streams says that the body is sent while it comes from the client: how long a try
@@ -94,6 +96,8 @@ type Exchange struct {
 	own        Own
 	// stream says that it is no request, but a connection that is carried as a whole.
 	stream bool
+	// recording is what is recorded of it; nil: nothing is.
+	recording *recording
 
 	attempt Attempt
 	scratch scratch
@@ -147,6 +151,9 @@ type HeadSource interface {
 	// HasField says whether a field of that name, given in lower case, is in the head as the
 	// client sent it.
 	HasField(name string) bool
+	// Field returns the value of the nth field of that name, given in lower case, as the
+	// client sent it; ok: there is one. The bytes stay valid until End.
+	Field(name string, nth int) (value []byte, ok bool)
 }
 
 // Init makes a zero Exchange usable.
@@ -162,7 +169,7 @@ func (x *Exchange) Reset() {
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
-	x.query.Skip, x.stream = nil, false
+	x.query.Skip, x.stream, x.recording = nil, false, nil
 	x.pick.Reset()
 }
 
@@ -175,6 +182,9 @@ func (c *Core) Begin(x *Exchange) Reason {
 	x.table = c.table.Load()
 	if x.reserved = c.reserved.Load(); x.reserved != nil && x.Head != nil {
 		x.disown()
+	}
+	if c.Tracer != nil {
+		c.record(x)
 	}
 	if yes, reason := x.toHTTPS(); yes {
 		return reason
@@ -310,6 +320,9 @@ func (c *Core) begin(x *Exchange, i int, fresh bool) {
 	if !x.stream {
 		x.attempt.Target, x.attempt.Host = x.rewrite(x.cluster.Endpoints[i])
 	}
+	if x.recording != nil {
+		x.recording.try = c.recordTry(x, x.cluster.Endpoints[i], x.attempt.Target)
+	}
 	x.limitTry()
 	if x.stay.guard.adaptive.Load() != nil {
 		x.began = c.Sweeper.Now()
@@ -416,6 +429,9 @@ func (c *Core) Failed(x *Exchange, err *upstream.Error) (again bool, reason Reas
 	x.measure(c, err)
 	x.lastErr = err
 	x.retrial.pause = 0
+	if x.recording != nil {
+		c.recordFailure(x, err)
+	}
 	c.observeFailure(x, err)
 	switch err.Kind {
 	case upstream.Timeout, upstream.Total:
@@ -440,6 +456,7 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 	}
 	x.release()
 	x.stay.leave(x.Shard)
+	status := code
 	if code == 0 {
 		code = ClientGone.Status()
 	}
@@ -447,6 +464,7 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 	s := metrics.Sample{
 		Listener: x.Listener.Metrics, Shard: x.Shard, Method: metrics.MethodOf(x.Method), Code: code,
 		Reason: reason.sampleIndex(), Duration: duration(took), Received: x.Received, Sent: x.Sent,
+		Trace: x.TraceID(),
 	}
 	x.count(&s, reason)
 	series := c.unmatched
@@ -455,6 +473,9 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 	}
 	series.Count(&s)
 	c.metrics.Overhead.Observe(x.Shard, duration(took-x.Upstream))
+	if x.recording != nil {
+		x.endRecording(&s, status, reason, service, now)
+	}
 }
 
 // BodyIdle is how long the next bytes of the request's body may take.

@@ -23,6 +23,9 @@ func (c *Core) prepare(x *Exchange) {
 	if x.Head != nil {
 		x.strip()
 	}
+	if x.recording != nil {
+		x.disownTrace()
+	}
 	x.forwarded()
 	if x.Peer.Identity.Name != "" {
 		x.Fields = append(x.Fields, x.Peer.Identity)

@@ -3,6 +3,7 @@ package core
 import (
 	"usher/healthcheck"
 	"usher/metrics"
+	"usher/metrics/tracing"
 	"usher/proxy/upstream"
 	"usher/routetable"
 )
@@ -18,6 +19,8 @@ type Hedged struct {
 	guard    *guard
 	core     *Core
 	began    int64
+	// try is its span; nil: the request is not recorded.
+	try *tracing.Try
 }
 
 // Hedge picks and acquires another endpoint for a request that waits, and takes a retry
@@ -49,6 +52,10 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 			Deadline: x.deadline(), Policy: x.policy,
 		}
 		h.Target, h.Host = x.rewrite(e)
+		if x.recording != nil {
+			h.try = c.recordTry(x, e, h.Target)
+			h.try.Hedge = true
+		}
 		return h, true
 	}
 }
@@ -76,6 +83,9 @@ func (c *Core) Overtaken(x *Exchange, h *Hedged, began int64) {
 		x.cluster.Endpoints[x.endpoint].State.Latency.Raise(now-began, now)
 	}
 	x.release()
+	if x.recording != nil {
+		c.recordOvertaking(x, h)
+	}
 	x.endpoint, x.held, x.attempt = h.index, true, h.Attempt
 	x.waited += h.began - began
 	h.guard.series.Hedged(metrics.HedgeWon)
@@ -89,11 +99,24 @@ func (h *Hedged) Leave(outcome metrics.HedgeOutcome) {
 	if outcome == metrics.HedgeFailed {
 		h.series.Unanswered()
 	}
+	if h.try != nil {
+		h.recordLeaving(outcome)
+	}
+}
+
+// Connected tells what the second try is sent on. Its own goroutine calls it.
+func (h *Hedged) Connected(up *upstream.Conn) {
+	if h.try != nil {
+		h.try.Connection(up.Reused)
+	}
 }
 
 // Unconnected tells of a second try that made no connection. It may be called from any
 // goroutine.
 func (h *Hedged) Unconnected(err *upstream.Error) {
+	if h.try != nil {
+		h.try.Error = reasonOf(err).String()
+	}
 	if err.Kind == upstream.Connect {
 		h.core.health.Observe(h.endpoint, healthcheck.Outcome{Kind: healthcheck.ConnectFailed})
 	}

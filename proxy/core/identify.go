@@ -34,6 +34,14 @@ func (x *Exchange) RequestID() []byte {
 	return x.head().Peek(RequestIDName)
 }
 
+// knownID is RequestID for a request that has its name already, else nil.
+func (x *Exchange) knownID() []byte {
+	if x.Flags&identified == 0 {
+		return nil
+	}
+	return x.head().Peek(RequestIDName)
+}
+
 // nameRequest makes up 128 bits. They are no secret: nobody is let in for knowing them.
 func (x *Exchange) nameRequest() {
 	var bits [16]byte

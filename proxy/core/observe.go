@@ -22,6 +22,9 @@ func (c *Core) Answered(x *Exchange, status int, drain []byte) {
 		x.judge(&o)
 	}
 	x.measure(c, nil)
+	if x.recording != nil {
+		x.recordAnswer(status)
+	}
 	x.tried(true)
 	x.endpointSeries().Answered(x.Shard, status, o.Took)
 	c.sampled(x)

@@ -223,6 +223,9 @@ func (c *Core) drop(x *Exchange, status int, drain []byte) bool {
 		return false
 	}
 	c.Answered(x, status, drain)
+	if x.recording != nil {
+		c.endTry(x)
+	}
 	n := x.tries()
 	x.release()
 	x.lastErr = &upstream.Error{Kind: upstream.Status}

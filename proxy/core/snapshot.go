@@ -7,6 +7,7 @@ import (
 
 	"usher/healthcheck"
 	"usher/metrics"
+	"usher/metrics/tracing"
 	"usher/proxy/upstream"
 	"usher/proxy/wire"
 	"usher/routetable"
@@ -20,6 +21,8 @@ type Core struct {
 	Poller *wire.Poller
 	// Parked counts the connections handed to it.
 	Parked atomic.Int64
+	// Tracer records requests; nil: none is.
+	Tracer *tracing.Tracer
 
 	table atomic.Pointer[routetable.Table]
 	// challenges are nil while nothing is obtained by ACME.

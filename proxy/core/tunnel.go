@@ -91,6 +91,10 @@ func (ts *Tunnels) open(x *Exchange) *Tunnel {
 		idle: x.policy.TunnelIdleTimeout, drain: x.policy.TunnelDrain,
 	}
 	x.held = false
+	if x.recording != nil {
+		x.recordRoute(service)
+		t.sample.Trace, t.recording, x.recording = x.TraceID(), x.recording, nil
+	}
 	t.stay, x.stay = x.stay, stay{}
 	t.stay.change(x.Shard)
 	return t
@@ -111,6 +115,8 @@ type Tunnel struct {
 	service string
 	start   int64
 	stay    stay
+	// recording is what is recorded of it; nil: nothing is.
+	recording *recording
 
 	idle, drain time.Duration
 	// left is since when the endpoint is known to be in no table; 0: it is in one.
@@ -134,6 +140,9 @@ func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) 
 		m.TunnelClosed(t.service)
 	}
 	t.owner.taken.Add(-1)
+	if t.recording != nil {
+		t.recording.finish(&s, code, reason, now)
+	}
 }
 
 // Over says whether a tunnel that carried its last byte at the given time has lived long

@@ -87,6 +87,7 @@ func (t *Trip) connectAndConverse(a *core.Attempt, begin int64) *upstream.Error 
 			return uerr
 		}
 		t.up = up
+		t.X.Connected(up)
 		t.take(up, begin)
 		up.Watch.Arm(t.Until(begin, a.Timeout))
 		err := t.converse(a, begin)

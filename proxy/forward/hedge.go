@@ -152,6 +152,7 @@ func (h *hedge) run() {
 	if up == nil {
 		return
 	}
+	h.try.Connected(up)
 	up.Watch.Arm(h.until)
 	up.Send(h.out)
 	_, err := up.Reader.Peek(1)

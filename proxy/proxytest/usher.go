@@ -14,6 +14,7 @@ import (
 	"usher/config"
 	"usher/healthcheck"
 	"usher/metrics"
+	"usher/metrics/tracing"
 	"usher/proxy"
 	"usher/proxy/core"
 	"usher/routetable"
@@ -45,6 +46,8 @@ type Options struct {
 	Services []Service
 	// Balancers are further policies by name, for Policy.Balance.
 	Balancers map[string]routetable.Balancer
+	// Tracer records requests; nil: none is.
+	Tracer *tracing.Tracer
 }
 
 // Usher is a running Proxy.
@@ -89,6 +92,8 @@ func Start(tb testing.TB, o Options) *Usher {
 		cancel()
 		<-done
 	})
+	u.Proxy.Trace(o.Tracer)
+	set.Register(o.Tracer)
 	u.Proxy.Secure(&certificates{tb}, set.TLS)
 	u.Publish(o.Services...)
 	u.Listen(o.Listeners...)

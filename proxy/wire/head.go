@@ -66,6 +66,7 @@ const (
 	HasLoop                         // CDN-Loop
 	HasEscapes                      // percent-encoding in the target
 	HasGRPC                         // Content-Type: application/grpc
+	HasTrace                        // a field that names a trace or decides on one: traceparent, B3's
 	hasHost
 	unusual // see Verbatim
 )
@@ -130,6 +131,22 @@ func (h *Head) HasField(head []byte, name string) bool {
 		rest = rest[bytes.IndexByte(rest, '\n')+1:]
 	}
 	return false
+}
+
+// Field returns the value of a field of the scanned head, the nth of that name, which is
+// given in lower case; ok: there is one. The bytes are head's.
+func (h *Head) Field(head []byte, name string, nth int) (value []byte, ok bool) {
+	for rest := head[h.fields:h.Len]; len(rest) > len(name); {
+		end := bytes.IndexByte(rest, '\n')
+		if rest[len(name)] == ':' && EqualFold(rest[:len(name)], name) {
+			if nth == 0 {
+				return trim(rest[len(name)+1 : end-1]), true
+			}
+			nth--
+		}
+		rest = rest[end+1:]
+	}
+	return nil, false
 }
 
 // AppendFields appends the field lines of the head that go on, and returns dst. head is
@@ -284,6 +301,7 @@ func (h *Head) known(name, value []byte, at Span) error {
 	switch len(name) {
 	case 2:
 		h.hopByHop(name, "te", at)
+		h.flagIf(name, "b3", HasTrace)
 	case 4:
 		if EqualFold(name, "host") {
 			return h.host(value, at)
@@ -305,12 +323,19 @@ func (h *Head) known(name, value []byte, at Span) error {
 		h.hopByHop(name, "keep-alive", at)
 		if EqualFold(name, "connection") {
 			h.connection(value, at)
+		} else {
+			h.flagIf(name, "x-b3-flags", HasTrace)
 		}
+	case 11:
+		h.flagIf(name, "traceparent", HasTrace)
 	case 12:
 		if EqualFold(name, "content-type") {
 			h.contentType(value)
 		} else if EqualFold(name, "grpc-timeout") {
 			h.callTimeout(value)
+		} else {
+			h.flagIf(name, "x-b3-traceid", HasTrace)
+			h.flagIf(name, "x-b3-sampled", HasTrace)
 		}
 	case 14:
 		if EqualFold(name, "content-length") {

@@ -290,3 +290,48 @@ func TestHasField(t *testing.T) {
 		}
 	}
 }
+
+func TestField(t *testing.T) {
+	head := []byte("GET / HTTP/1.1\r\nHost: a\r\nb3:  0 \r\nTracestate: a=1\r\ntracestate:\r\nTRACESTATE:b=2\r\n\r\n" +
+		"b3: 1\r\n")
+	var h wire.Head
+	h.Reset()
+	if err := h.ScanRequest(head); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		nth  int
+		want string
+		ok   bool
+	}{
+		{"b3", 0, "0", true},
+		{"b3", 1, "", false},
+		{"tracestate", 0, "a=1", true},
+		{"tracestate", 1, "", true},
+		{"tracestate", 2, "b=2", true},
+		{"tracestate", 3, "", false},
+		{"traceparent", 0, "", false},
+	} {
+		if got, ok := h.Field(head, c.name, c.nth); string(got) != c.want || ok != c.ok {
+			t.Errorf("%s %d: got %q %t", c.name, c.nth, got, ok)
+		}
+	}
+}
+
+func TestHasTrace(t *testing.T) {
+	for field, want := range map[string]bool{
+		"traceparent": true, "TraceParent": true, "b3": true, "B3": true, "X-B3-TraceId": true,
+		"X-B3-Sampled": true, "x-b3-flags": true,
+		"tracestate": false, "X-B3-SpanId": false, "te": false, "user-agent": false, "grpc-timeout": false,
+	} {
+		var h wire.Head
+		h.Reset()
+		if err := h.ScanRequest([]byte("GET / HTTP/1.1\r\nHost: a\r\n" + field + ": 1S\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if h.Has(wire.HasTrace) != want {
+			t.Errorf("%s: got %t", field, !want)
+		}
+	}
+}
