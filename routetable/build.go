@@ -31,6 +31,12 @@ func Build(catalog *watcher.Catalog, rules *Rules, previous *Table) *Table {
 	b.table.names = previous.names.with(b.hosts[Names])
 	b.table.services, b.table.sources, b.table.whole = b.services.Map(), b.sources.Map(), b.whole.Map()
 	b.table.departed = b.departed.done()
+	if b.owners != nil {
+		b.table.owners = b.owners.Map()
+	}
+	if b.kept != nil {
+		b.table.kept = b.kept.Map()
+	}
 	return b.table
 }
 
@@ -54,6 +60,9 @@ type builder struct {
 	hosts [3]map[string][]swap
 	// departed takes in what leaves.
 	departed *departedEdit
+	// owners and kept change those of the table; nil: they do not.
+	owners *watcher.MapEdit[watcher.Key]
+	kept   *watcher.MapEdit[[]KeptRule]
 }
 
 // swap is a route that takes another's place; either may be nil.
@@ -69,6 +78,7 @@ func newBuilder(catalog *watcher.Catalog, rules *Rules, previous *Table) *builde
 		hosts:    [3]map[string][]swap{{}, {}, {}},
 		departed: previous.departed.edit(),
 	}
+	b.table.owners, b.table.kept = previous.owners, previous.kept
 	b.table.counts = previous.counts
 	b.table.counts.Refused = maps.Clone(previous.counts.Refused)
 	if b.table.counts.Refused == nil {
@@ -139,6 +149,7 @@ func (b *builder) replaceAnnouncer(key string, before, now *announcer) {
 		return
 	}
 	b.departed.exchange(before, now)
+	b.keep(key, now)
 	if before != nil {
 		b.table.counts.Refused[before.service.Registry] -= len(before.refused)
 		for i := range before.offers {
@@ -182,11 +193,13 @@ func (b *builder) buildSources() {
 		claimants := claimantsOf(before, changed)
 		if len(claimants) == 0 {
 			b.sources.Delete(key)
+			b.own(key, watcher.Key{})
 			b.replaceSource(before, &source{})
 			continue
 		}
 		s := b.buildSource(key, claimants, before)
 		b.sources.Set(key, s)
+		b.own(key, s.owner)
 		b.replaceSource(before, s)
 	}
 }

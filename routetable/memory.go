@@ -2,7 +2,6 @@ package routetable
 
 import (
 	"cmp"
-	"slices"
 
 	"usher/watcher"
 )
@@ -36,30 +35,15 @@ type KeptRule struct {
 	Text  string `json:"text"`
 }
 
-// Memory returns what the table remembers. It goes over the whole table.
+// Memory returns what the table remembers.
 func (t *Table) Memory() Memory {
-	var m Memory
 	if t.remembered != nil {
 		return t.remembered.memory
 	}
-	for key, s := range t.sources.All() {
-		if s.owner != (watcher.Key{}) {
-			m.Owners = append(m.Owners, Owner{key, s.owner})
-		}
-	}
-	slices.SortFunc(m.Owners, func(a, b Owner) int { return cmp.Compare(a.Match, b.Match) })
-	for _, a := range t.services.All() {
-		for i := range a.parsed {
-			if o := &a.parsed[i]; o.kept {
-				m.Rules = append(m.Rules, KeptRule{a.service.Key, o.in().ID, o.origin, o.where, o.text})
-			}
-		}
-	}
-	// Those of one service stay in the order in which they were kept, which decides what
-	// they stand in for.
-	slices.SortStableFunc(m.Rules, func(a, b KeptRule) int { return a.Service.Compare(b.Service) })
-	return m
+	return memoryOf(t.owners, t.kept)
 }
+
+func compareOwners(a, b Owner) int { return cmp.Compare(a.Match, b.Match) }
 
 // Remember returns an empty table that remembers m, to build the first one on: that
 // one serves what the table m came from would. What m says of services and instances

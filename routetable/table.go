@@ -36,6 +36,10 @@ type Table struct {
 	// remembered is what the first table is to know, until it is built; nil: nothing.
 	remembered *remembered
 	departed   *departed
+	// owners are those of the sources that have one, kept the rules that stand in for broken
+	// ones, by service.
+	owners watcher.Map[watcher.Key]
+	kept   watcher.Map[[]KeptRule]
 }
 
 // Empty returns a table without routes.

@@ -203,6 +203,20 @@ func (c *Catalog) With(version uint64, services ...*Service) *Catalog {
 	return &Catalog{Version: version, services: e.Map(), overrides: c.overrides}
 }
 
+// WithNamed returns a later catalog in which the services of each of these names are those
+// listed, in the order of their registries; an empty list is none. It shares the rest.
+func (c *Catalog) WithNamed(version uint64, named map[string][]*Service) *Catalog {
+	e := c.services.Edit()
+	for name, list := range named {
+		if len(list) == 0 {
+			e.Delete(name)
+		} else {
+			e.Set(name, list)
+		}
+	}
+	return &Catalog{Version: version, services: e.Map(), overrides: c.overrides}
+}
+
 // withService returns the services of one name with that of key replaced, or taken
 // out when s is nil.
 func withService(list []*Service, key Key, s *Service) []*Service {

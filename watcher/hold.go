@@ -203,6 +203,8 @@ func (s *source) override(o *Overrides, since time.Time) {
 	own.Registry = s.Name
 	s.overrides = &own
 	s.m.collectOverrides()
+	s.because(CauseOverrides, "", "%d routes, %d services, %d refused entries", len(own.Routes), len(own.Services),
+		len(own.Refused))
 	s.m.touch(s.Name, since)
 }
 
@@ -210,12 +212,17 @@ func (s *source) override(o *Overrides, since time.Time) {
 // now. The caller holds m.mu, and has the sources told then.
 func (m *Manager) collectOverrides() {
 	m.overrides = nil
-	wanted := slices.Clone(m.wanted)
+	var wanted []string
+	has := map[string]bool{"": true}
 	add := func(name string) {
 		name, _, _ = strings.Cut(name, "@")
-		if name != "" && !slices.Contains(wanted, name) {
+		if !has[name] {
+			has[name] = true
 			wanted = append(wanted, name)
 		}
+	}
+	for _, name := range slices.Concat(m.wanted, m.kept) {
+		add(name)
 	}
 	for _, s := range m.sources {
 		if s.overrides == nil {

@@ -58,8 +58,13 @@ type Manager struct {
 	// restored is the snapshot to start from, nil when there is none.
 	restored *Snapshot
 	version  uint64
-	// since is when, for each registry, the oldest change not handed out yet arrived.
-	since map[string]time.Time
+	// since is when, for each registry, the oldest change not handed out yet arrived,
+	// causes is what changed.
+	since  map[string]time.Time
+	causes causes
+	// kept are services that are wanted though neither the configuration nor overrides
+	// name them: see Keep.
+	kept []string
 }
 
 // NewManager returns a Manager without sources. It must be closed.
@@ -106,6 +111,7 @@ func (m *Manager) removeMissing(keep []Source) (gone []*source) {
 			m.set(Key{Registry: name, Service: service}, nil)
 		}
 		m.metrics.Forget(name)
+		s.because(CauseRegistry, "", "registry %s is no longer configured: its %d services go", name, len(s.services))
 		m.touch(name, time.Time{})
 		gone = append(gone, s)
 	}
@@ -155,6 +161,10 @@ type Change struct {
 	// Since is when the oldest change of each registry in it arrived; a registry
 	// without a change, or whose change has no time, is not in it.
 	Since map[string]time.Time
+	// Causes are what changed, in the order in which it came, and More is how many more of
+	// them there are; none: nothing did.
+	Causes []Cause
+	More   int
 }
 
 // Next waits for a change and returns the catalog that holds it. Changes that come
@@ -167,9 +177,9 @@ func (m *Manager) Next(ctx context.Context) (Change, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	since := m.since
-	m.since = map[string]time.Time{}
-	return Change{m.catalogLocked(), since}, nil
+	change := Change{m.catalogLocked(), m.since, m.causes.list, m.causes.more}
+	m.since, m.causes = map[string]time.Time{}, causes{}
+	return change, nil
 }
 
 func (m *Manager) catalogLocked() *Catalog {
@@ -189,11 +199,28 @@ func (m *Manager) set(key Key, s *Service) {
 }
 
 // Touch makes Next return a catalog though nothing changed: for a change of the
-// rules, and for the first table when a registry is late.
-func (m *Manager) Touch() {
+// rules, and for the first table when a registry is late. The causes, if there are any,
+// are handed out with it; one without a time has it now.
+func (m *Manager) Touch(because ...Cause) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, c := range because {
+		if c.At.IsZero() {
+			c.At = time.Now()
+		}
+		m.causes.add(c)
+	}
 	m.touch("", time.Time{})
+}
+
+// Keep makes these services wanted, whatever else is: though they announce nothing any
+// more they are watched. They take the place of those given before.
+func (m *Manager) Keep(services []string) {
+	m.mu.Lock()
+	m.kept = slices.Clone(services)
+	m.collectOverrides()
+	m.mu.Unlock()
+	m.tellWanted()
 }
 
 // touch notes a change of a registry that arrived at since. The caller holds m.mu.

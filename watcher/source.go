@@ -269,6 +269,7 @@ func (s *source) store(service string, instances []Instance, since, confirmed ti
 		s.m.set(svc.Key, svc)
 	}
 	s.noteHeld(service, old.instances(), instances)
+	s.noteCauses(service, old.instances(), instances)
 	s.m.metrics.Update(s.Name, "changed")
 	s.m.touch(s.Name, since)
 }
@@ -308,6 +309,7 @@ func (s *source) begin() {
 	if !s.begun {
 		s.begun = true
 		close(s.synced)
+		s.because(CauseRegistry, "", "registry %s has answered", s.Name)
 		s.m.touch(s.Name, time.Time{})
 	}
 }

@@ -48,6 +48,8 @@ type Registry struct {
 
 	mu     sync.Mutex
 	wanted []string
+	// isWanted holds the same.
+	isWanted map[string]bool
 
 	// Options may be set before Run.
 	Options Options
@@ -92,8 +94,12 @@ func New(conf config.Consul, log *slog.Logger) (*Registry, error) {
 
 // Want implements watcher.Wanter.
 func (r *Registry) Want(services []string) {
+	isWanted := make(map[string]bool, len(services))
+	for _, name := range services {
+		isWanted[name] = true
+	}
 	r.mu.Lock()
-	r.wanted = services
+	r.wanted, r.isWanted = services, isWanted
 	r.mu.Unlock()
 	for _, asked := range r.asked {
 		select {

@@ -232,7 +232,9 @@ func (c *coordinator) wants(name string) bool {
 			return true
 		}
 	}
-	return slices.Contains(c.wantedNow(), name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isWanted[name]
 }
 
 func (c *coordinator) wantedNow() []string {
