@@ -165,7 +165,8 @@ func TestTraceSaysWhy(t *testing.T) {
 			routes: []config.Route{
 				{Name: "low", Service: "s", Priority: -1},
 				{Name: "more", Service: "s", Match: config.Match{Methods: []string{"GET"}}},
-				{Name: "first", Service: "s"}, {Name: "other", Service: "s"},
+				{Name: "first", Service: "s"},
+				{Name: "other", Service: "s"},
 				{Name: "post", Service: "s", Match: config.Match{Methods: []string{"POST"}}},
 			},
 			announce: []string{"/"},
