@@ -59,14 +59,19 @@ func (h *hostTable) matchPatterns(q *Request) *Route {
 }
 
 func (g *hostGlob) match(q *Request) *Route {
+	if !g.fits(q) {
+		return nil
+	}
+	return g.paths.match(q)
+}
+
+// fits says whether the pattern takes the request's host.
+func (g *hostGlob) fits(q *Request) bool {
 	host := q.Host
 	if g.port {
 		host = q.HostPort
 	}
-	if !g.expr.Match(host) {
-		return nil
-	}
-	return g.paths.match(q)
+	return g.expr.Match(host)
 }
 
 // with returns the table with routes swapped, by host.
@@ -80,10 +85,10 @@ func (h hostTable) with(hosts map[string][]swap) hostTable {
 		case anyHost:
 			h.anyHost = h.anyHost.with(swaps)
 		case exactHost:
-			put(exact, host, exact.Get(host).with(swaps))
+			put(exact, host, exact.Get(host).with(swaps).of(host))
 		case suffixHost:
 			before := suffixes.Get(host[1:])
-			after := before.with(swaps)
+			after := before.with(swaps).of(host)
 			put(suffixes, host[1:], after)
 			h.countLoose(host, before, after)
 		case globHost:
@@ -145,7 +150,7 @@ func withGlob(globs []hostGlob, host string, swaps []swap) []hostGlob {
 		i = len(globs)
 		globs = append(globs, newHostGlob(host))
 	}
-	if globs[i].paths = globs[i].paths.with(swaps); globs[i].paths == nil {
+	if globs[i].paths = globs[i].paths.with(swaps).of(host); globs[i].paths == nil {
 		return slices.Delete(globs, i, i+1)
 	}
 	slices.SortFunc(globs, func(a, b hostGlob) int {

@@ -21,6 +21,8 @@ type Request struct {
 	Header func(name string) []byte
 	// Skip are routes that do not take the request; nil: none.
 	Skip []*Route
+	// Trace is told of each rule that is looked at; nil: nobody asks.
+	Trace *Trace
 }
 
 // Match returns the route of a request, nil when there is none.

@@ -8,6 +8,8 @@ import (
 // pathSet holds the routes of one host pattern. It is immutable, and never empty:
 // a nil one stands for that.
 type pathSet struct {
+	// host is the pattern.
+	host string
 	// literals is the tree of the literal paths, nil when there are none.
 	literals *pathNode
 	// patterns are those that have to be tried, best first.
@@ -22,11 +24,14 @@ func (s *pathSet) match(q *Request) *Route {
 	if s == nil {
 		return nil
 	}
+	if q.Trace != nil {
+		q.Trace.host = s.host
+	}
 	if r := s.literals.match(q); r != nil {
 		return r
 	}
 	for _, r := range s.patterns {
-		if r.fits(q.Path) && r.accepts(q) {
+		if r.fits(q) && r.accepts(q) {
 			return r
 		}
 	}
@@ -66,6 +71,14 @@ func (s *pathSet) with(swaps []swap) *pathSet {
 		return nil
 	}
 	return now
+}
+
+// of returns the set, which is not in use yet, as that of a host; s may be nil.
+func (s *pathSet) of(host string) *pathSet {
+	if s != nil {
+		s.host = host
+	}
+	return s
 }
 
 // withPatterns returns the patterns with some of them swapped.

@@ -163,7 +163,15 @@ func (r *Route) Arm(at float64) int {
 func (r *Route) literal() bool { return r.PathType == Prefix || r.PathType == Exact }
 
 // fits says whether a path that is not literal takes the request's.
-func (r *Route) fits(path []byte) bool {
+func (r *Route) fits(q *Request) bool {
+	yes := r.fitsPath(q.Path)
+	if !yes && q.Trace != nil {
+		q.Trace.look(q, r, miss{what: missPath})
+	}
+	return yes
+}
+
+func (r *Route) fitsPath(path []byte) bool {
 	if r.PathType == IPrefix {
 		return len(path) >= len(r.Path) && equalFold(path[:len(r.Path)], r.Path)
 	}
@@ -183,30 +191,66 @@ func equalFold(b []byte, s string) bool {
 
 // accepts says whether the conditions beside host and path hold.
 func (r *Route) accepts(q *Request) bool {
-	if len(r.Listeners) > 0 && !slices.Contains(r.Listeners, q.Listener) {
-		return false
+	m := r.misses(q)
+	if q.Trace != nil {
+		q.Trace.look(q, r, m)
 	}
-	if len(r.Methods) > 0 && !containsBytes(r.Methods, q.Method) || r.GRPC && !q.GRPC {
-		return false
+	return m.what == missNothing
+}
+
+// miss is the condition of a route that does not hold; at is its place among those of its
+// kind.
+type miss struct {
+	what missed
+	at   int
+}
+
+type missed uint8
+
+const (
+	missNothing missed = iota
+	missPath
+	missListener
+	missMethod
+	missGRPC
+	missHeader
+	missPattern
+	missQuery
+	missSkip
+)
+
+// misses returns the first condition beside host and path that does not hold.
+func (r *Route) misses(q *Request) miss {
+	if len(r.Listeners) > 0 && !slices.Contains(r.Listeners, q.Listener) {
+		return miss{what: missListener}
+	}
+	if len(r.Methods) > 0 && !containsBytes(r.Methods, q.Method) {
+		return miss{what: missMethod}
+	}
+	if r.GRPC && !q.GRPC {
+		return miss{what: missGRPC}
 	}
 	for i := range r.Headers {
 		value := q.Header(r.Headers[i].Name)
 		if value == nil || string(value) != r.Headers[i].Value {
-			return false
+			return miss{missHeader, i}
 		}
 	}
 	for i := range r.Patterns {
 		value := q.Header(r.Patterns[i].Name)
 		if value == nil || !r.Patterns[i].Expr.Match(value) {
-			return false
+			return miss{missPattern, i}
 		}
 	}
 	for i := range r.Query {
 		if !r.Query[i].holds(q.Target) {
-			return false
+			return miss{missQuery, i}
 		}
 	}
-	return len(q.Skip) == 0 || !slices.Contains(q.Skip, r)
+	if len(q.Skip) > 0 && slices.Contains(q.Skip, r) {
+		return miss{what: missSkip}
+	}
+	return miss{}
 }
 
 func containsBytes(list []string, b []byte) bool {

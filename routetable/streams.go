@@ -10,26 +10,64 @@ var root = []byte("/")
 // is the listener's, in decimal. A route of the configuration that names the listener goes
 // before those of its port; one that names none takes what these leave. It may be called
 // from any goroutine.
-func (t *Table) MatchPort(listener, port string) *Route {
-	q := Request{Listener: listener, Path: root}
+func (t *Table) MatchPort(listener, port string) *Route { return t.TracePort(listener, port, nil) }
+
+// TracePort is MatchPort with a complete trace of how it went; nil: without.
+func (t *Table) TracePort(listener, port string, trace *Trace) *Route {
+	q := Request{Listener: listener, Path: root, Trace: trace}
 	byPort, other := t.ports.exact.Get(":"+port).match(&q), t.ports.anyHost.match(&q)
+	winner := byPort
 	if byPort == nil || other != nil && len(other.Listeners) > 0 && other.Source > byPort.Source {
-		return other
+		winner = other
 	}
-	return byPort
+	if trace != nil {
+		trace.settle(winner)
+		t.addOutranked(trace, winner)
+	}
+	return winner
+}
+
+// settle says which of the routes that take a connection has it.
+func (t *Trace) settle(winner *Route) {
+	for i := range t.Tried {
+		switch e := &t.Tried[i]; {
+		case !e.Won:
+		case e.Route != winner:
+			e.Won, e.Why = false, winner.ID+" goes before it"
+		case e.Host == "":
+			e.Why = "nothing more special takes it"
+		default:
+			e.Why = "it is for the port of the listener"
+		}
+	}
 }
 
 // MatchName returns the route of a TLS connection to a listener whose client asks for a
 // name, in lower case; nil when there is none. Empty is a client that asks for none. It may
 // be called from any goroutine.
 func (t *Table) MatchName(listener, port string, name []byte) *Route {
+	return t.TraceName(listener, port, name, nil)
+}
+
+// TraceName is MatchName with a complete trace of how it went; nil: without.
+func (t *Table) TraceName(listener, port string, name []byte, trace *Trace) (r *Route) {
 	name = bytes.TrimSuffix(name, []byte("."))
-	q := Request{Listener: listener, Path: root, Host: name, Port: []byte(port)}
+	q := Request{Listener: listener, Path: root, Host: name, Port: []byte(port), Trace: trace}
 	if len(name) == 0 {
-		return t.names.anyHost.match(&q)
+		r = t.names.anyHost.match(&q)
+	} else {
+		q.HostPort = append(append(append(q.HostPort, name...), ':'), port...)
+		r = t.names.match(&q)
 	}
-	q.HostPort = append(append(append(q.HostPort, name...), ':'), port...)
-	return t.names.match(&q)
+	switch {
+	case trace == nil:
+	case len(name) == 0:
+		trace.settle(r)
+		t.addOutranked(trace, r)
+	default:
+		t.Explain(&q, r)
+	}
+	return r
 }
 
 // streamed checks a rule that takes connections: what belongs to requests makes no sense

@@ -98,6 +98,9 @@ type Exchange struct {
 	stream bool
 	// recording is what is recorded of it; nil: nothing is.
 	recording *recording
+	// aside returns what stands in for a cluster while the request is only explained; nil: it
+	// is served.
+	aside func(*routetable.Cluster) *routetable.Cluster
 
 	attempt Attempt
 	scratch scratch
@@ -179,7 +182,12 @@ func (c *Core) Begin(x *Exchange) Reason {
 	if f := c.challenges.Load(); f != nil && x.challenged(*f) {
 		return Answered
 	}
-	x.table = c.table.Load()
+	return c.route(x, c.table.Load())
+}
+
+// route matches the request by a table.
+func (c *Core) route(x *Exchange, table *routetable.Table) Reason {
+	x.table = table
 	if x.reserved = c.reserved.Load(); x.reserved != nil && x.Head != nil {
 		x.disown()
 	}
@@ -201,8 +209,7 @@ func (c *Core) Begin(x *Exchange) Reason {
 		if len(x.route.Arms) > 1 {
 			x.arm = x.route.Arm(rand.Float64())
 		}
-		arm := &x.route.Arms[x.arm]
-		x.cluster, x.policy = arm.Cluster, arm.Policy
+		x.enterArm()
 		if !x.cluster.Answers {
 			return x.crowded()
 		}
@@ -210,6 +217,15 @@ func (c *Core) Begin(x *Exchange) Reason {
 			return reason
 		}
 		x.query.Skip = append(x.query.Skip, x.route)
+	}
+}
+
+// enterArm sets what the request has of the arm that was drawn.
+func (x *Exchange) enterArm() {
+	arm := &x.route.Arms[x.arm]
+	x.cluster, x.policy = arm.Cluster, arm.Policy
+	if x.aside != nil {
+		x.cluster = x.aside(x.cluster)
 	}
 }
 

@@ -21,8 +21,7 @@ func (c *Core) BeginStream(x *Exchange, table *routetable.Table, route *routetab
 	if len(route.Arms) > 1 {
 		x.arm = route.Arm(rand.Float64())
 	}
-	arm := &route.Arms[x.arm]
-	x.cluster, x.policy = arm.Cluster, arm.Policy
+	x.enterArm()
 	return x.crowded()
 }
 

@@ -267,3 +267,18 @@ func Eventually(tb testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// Policy fills in what a Policy leaves out.
+func Policy(p config.Policy) config.Policy { return withDefaults(p) }
+
+// PublishTable builds the table of a catalog and of rules, whose Balancers are the Usher's,
+// and puts it in use.
+func (u *Usher) PublishTable(catalog *watcher.Catalog, rules *routetable.Rules) *routetable.Table {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	rules.Balancers = u.balancers
+	t := routetable.Build(catalog, rules, u.Proxy.Table())
+	u.Health.Adopt(t)
+	u.Proxy.Publish(t)
+	return t
+}
