@@ -24,6 +24,7 @@ func checkConfig(cfg *Config, d *decoder) {
 	c.limits(cfg.Limits)
 	c.telemetry(cfg.Telemetry)
 	c.log(cfg.Log)
+	c.accessLog(cfg.AccessLog)
 	c.registries(cfg.Registries)
 	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)
 	c.routes(cfg)

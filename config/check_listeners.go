@@ -42,6 +42,7 @@ func (c *checker) listener(l Listener, at string, names, addresses map[string]st
 	c.noBound(child(at, "max_connections_per_client"), "max_connections_per_client", l.MaxConnectionsPerClient)
 	c.word(child(at, "underscore_headers"), "underscore_headers", l.UnderscoreHeaders, "drop", "keep")
 	c.http2(l.HTTP2, child(at, "http2"))
+	c.debug(l.Debug, child(at, "debug"))
 	for i, p := range l.TrustedProxies {
 		if !isPrefix(p) {
 			c.bad(index(child(at, "trusted_proxies"), i),

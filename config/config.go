@@ -11,6 +11,7 @@ type Config struct {
 	Admin     Admin     `yaml:"admin"`
 	Telemetry Telemetry `yaml:"telemetry"`
 	Log       Log       `yaml:"log"`
+	AccessLog AccessLog `yaml:"access_log"`
 	// StateDir is the folder of the snapshot. Default: $STATE_DIRECTORY, which systemd
 	// sets; empty: no snapshot is kept.
 	StateDir   string     `yaml:"state_dir" path:"true"`
@@ -133,6 +134,10 @@ type Listener struct {
 	// DeferAccept leaves a new connection to the kernel until the client has sent
 	// something.
 	DeferAccept bool `yaml:"defer_accept"`
+	// AccessLog has what comes by this listener in the access log, where there is one.
+	AccessLog bool `yaml:"access_log"`
+	// Debug says whose requests are told how they were routed.
+	Debug Debug `yaml:"debug"`
 
 	Pos Pos `yaml:",pos"`
 }

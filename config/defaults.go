@@ -12,6 +12,7 @@ func builtin() *Config {
 		Admin:        Admin{Address: "127.0.0.1:9900"},
 		Log:          Log{Level: "info", Format: "auto"},
 		Telemetry:    Telemetry{UpstreamSeries: 2000},
+		AccessLog:    defaultAccessLog(),
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
 		SharedRoutes: true,
 		ACME:         defaultACME(),
@@ -42,7 +43,7 @@ func elements() []any {
 		Listener{
 			Protocol: "http", HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second,
 			UnderscoreHeaders: "drop", HTTP2: DefaultHTTP2(), TLS: defaultListenerTLS(),
-			ProxyProtocol: ProxyProtocol{Timeout: 5 * time.Second, Required: true},
+			ProxyProtocol: ProxyProtocol{Timeout: 5 * time.Second, Required: true}, AccessLog: true,
 		},
 		HSTS{MaxAge: 365 * 24 * time.Hour},
 		RedirectHTTPS{Code: 308, Port: 443},
@@ -135,6 +136,7 @@ func completeConfig(cfg *Config, d *decoder, l *loader) {
 	for i := range cfg.Claims {
 		completeClaim(&cfg.Claims[i])
 	}
+	completeAccessLog(&cfg.AccessLog, d.where)
 	readUpstreamFiles(cfg, d, l)
 	readListenerFiles(cfg, d, l)
 	if !d.where.given("state_dir") {

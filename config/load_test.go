@@ -52,7 +52,8 @@ func TestDefaults(t *testing.T) {
 		Listeners: []Listener{{
 			Name: "web", Address: ":8080", Protocol: "http",
 			HeaderTimeout: 10 * time.Second, KeepaliveTimeout: 75 * time.Second, UnderscoreHeaders: "drop",
-			HTTP2: DefaultHTTP2(),
+			AccessLog: true,
+			HTTP2:     DefaultHTTP2(),
 			TLS: ListenerTLS{
 				MinVersion: "1.2", OCSP: OCSP{Interval: time.Hour},
 				ClientAuth: ClientAuth{Mode: "none", Forward: "subject"},
@@ -61,6 +62,9 @@ func TestDefaults(t *testing.T) {
 		}},
 		Admin: Admin{Address: "127.0.0.1:9900"},
 		Log:   Log{Level: "info", Format: "auto"},
+		AccessLog: AccessLog{
+			Format: "json", Sample: 1, Slow: time.Second, BufferSize: 4 << 20, FlushInterval: time.Second,
+		},
 		Registries: []Registry{{
 			Type: "consul", Name: "consul", StartTimeout: 10 * time.Second,
 			Consul: consulOf(Consul{Address: "127.0.0.1:8500"}),
@@ -155,6 +159,7 @@ func wantFull() *Config {
 			Name: "web", Address: ":8080", Protocol: "http", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 			MaxConnections: 1000, HeaderTimeout: 5 * time.Second, KeepaliveTimeout: time.Minute, MaxBodySize: 10 << 20,
 			MaxTunnels: 100, MaxConnectionsPerClient: 50, RequestID: true, Via: true, Forwarded: true,
+			AccessLog: false, Debug: Debug{From: []string{"127.0.0.1", "10.0.0.0/8"}},
 			UnderscoreHeaders: "keep", HTTP2: DefaultHTTP2(), DeferAccept: true, TLS: defaultListenerTLS(),
 			ProxyProtocol: ProxyProtocol{Timeout: 5 * time.Second, Required: true},
 		}},
@@ -162,6 +167,12 @@ func wantFull() *Config {
 		Admin:     Admin{Address: "127.0.0.1:9901"},
 		Telemetry: Telemetry{":9902", 100},
 		Log:       Log{"debug", "json"},
+		AccessLog: AccessLog{
+			Output: "access.log", Format: "json", Fields: []string{"time", "status"}, Sample: 0.1,
+			Slow: 500 * time.Millisecond, RequestHeaders: []string{"X-Tenant"}, ResponseHeaders: []string{"X-Cache"},
+			Redact:     Redact{Headers: []string{"X-Internal"}, Query: []string{"ticket"}},
+			BufferSize: 1 << 20, FlushInterval: 100 * time.Millisecond,
+		},
 		StateDir:  "state",
 		ACME:      defaultACME(),
 		Discovery: Discovery{true, 5 * time.Second},
@@ -235,10 +246,10 @@ func TestPositions(t *testing.T) {
 		want string
 	}{
 		{"listener", cfg.Listeners[0].Pos, "full.yaml:4:5"},
-		{"registry", cfg.Registries[0].Pos, "full.yaml:26:5"},
-		{"claim", cfg.Claims[1].Pos, "full.yaml:81:5"},
+		{"registry", cfg.Registries[0].Pos, "full.yaml:39:5"},
+		{"claim", cfg.Claims[1].Pos, "full.yaml:94:5"},
 		{"included registry", cfg.Registries[2].Pos, "conf.d/10-split.yaml:2:5"},
-		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:102:3"},
+		{"service: its key", cfg.Services["orders"].Pos, "full.yaml:115:3"},
 		{"included service", cfg.Services["cart"].Pos, "conf.d/20-cart.yaml:1:12"},
 	} {
 		if tt.got.String() != tt.want {

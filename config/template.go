@@ -24,6 +24,14 @@ func RedirectVariables() []string { return []string{"path", "host", "query", "sc
 // ParseTemplate takes a text apart. A variable is a dollar sign and one of the names;
 // two dollar signs are a plain one. A dollar sign before anything else is an error.
 func ParseTemplate(text string, names []string) (t Template, err error) {
+	return parseTemplate(text, names, inVariable)
+}
+
+// inVariable says whether a byte may stand in the name of a variable.
+func inVariable(c byte) bool { return c == '_' || 'a' <= c && c <= 'z' }
+
+// parseTemplate is ParseTemplate where named says what the names of variables are made of.
+func parseTemplate(text string, names []string, named func(c byte) bool) (t Template, err error) {
 	for text != "" {
 		before, rest, found := strings.Cut(text, "$")
 		t = t.plain(before)
@@ -35,7 +43,7 @@ func ParseTemplate(text string, names []string) (t Template, err error) {
 			continue
 		}
 		end := 0
-		for end < len(rest) && (rest[end] == '_' || 'a' <= rest[end] && rest[end] <= 'z') {
+		for end < len(rest) && named(rest[end]) {
 			end++
 		}
 		name := rest[:end]
