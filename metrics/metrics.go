@@ -22,6 +22,8 @@ type Set struct {
 	TLS        *TLS
 	ACME       *ACME
 	Admin      *Admin
+	// AccessLogDropped counts the entries that the access log did not write.
+	AccessLogDropped *Counter
 
 	registry *prometheus.Registry
 }
@@ -42,6 +44,7 @@ func New(version string, reasons []string) *Set {
 		Admin:      newAdmin(r),
 		registry:   r,
 	}
+	s.AccessLogDropped = newAccessLogDropped(r)
 	r.MustRegister(s.Downstream, s.Health, s.TLS)
 	return s
 }
