@@ -48,6 +48,8 @@ type Exchange struct {
 	// The adapter adds to these while it copies bodies.
 
 	Received, Sent uint64
+	// Said is the length of the body of an answer of usher's own.
+	Said uint64
 	// Upstream is the time in nanoseconds that was spent waiting for the upstream.
 	Upstream int64
 
@@ -101,6 +103,10 @@ type Exchange struct {
 	// aside returns what stands in for a cluster while the request is only explained; nil: it
 	// is served.
 	aside func(*routetable.Cluster) *routetable.Cluster
+	// word is what an answer that is no failure is known by, beside Reasons.
+	word string
+	// noted are the lines of the response's head that are logged.
+	noted []byte
 
 	attempt Attempt
 	scratch scratch
@@ -157,6 +163,10 @@ type HeadSource interface {
 	// Field returns the value of the nth field of that name, given in lower case, as the
 	// client sent it; ok: there is one. The bytes stay valid until End.
 	Field(name string, nth int) (value []byte, ok bool)
+	// Text is the head as the client sent it, nil if none was taken; Protocol is what the
+	// client speaks, as in HTTP/1.1, as far as that is known.
+	Text() []byte
+	Protocol() string
 }
 
 // Init makes a zero Exchange usable.
@@ -164,7 +174,7 @@ func (x *Exchange) Init() { x.query.Header = func(name string) []byte { return x
 
 // Reset forgets the last request.
 func (x *Exchange) Reset() {
-	x.Received, x.Sent, x.Upstream = 0, 0, 0
+	x.Received, x.Sent, x.Said, x.Upstream = 0, 0, 0, 0
 	x.Fields = x.Fields[:0]
 	x.table, x.route, x.cluster, x.policy, x.lastErr = nil, nil, nil, nil, nil
 	x.Head, x.prepared, x.reserved = nil, false, nil
@@ -173,6 +183,7 @@ func (x *Exchange) Reset() {
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
 	x.query.Skip, x.stream, x.recording = nil, false, nil
+	x.word, x.noted = "", x.noted[:0]
 	x.pick.Reset()
 }
 
@@ -488,6 +499,9 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 		series = runtimeOf(x.route).series[x.arm][service]
 	}
 	series.Count(&s)
+	if l := c.accessLog.Load(); l != nil && x.Listener.AccessLog {
+		c.log(l, x, &s, reason)
+	}
 	c.metrics.Overhead.Observe(x.Shard, duration(took-x.Upstream))
 	if x.recording != nil {
 		x.endRecording(&s, status, reason, service, now)

@@ -21,6 +21,12 @@ type Own struct {
 	Fields, Body []byte
 }
 
+// What stands in X-Usher-Reason, and the access log, of answers that are no failures.
+const (
+	wordRedirect = "redirect"
+	wordRespond  = "respond"
+)
+
 // Own returns the answer behind an Answered.
 func (x *Exchange) Own() *Own { return &x.own }
 
@@ -85,7 +91,7 @@ func (x *Exchange) asked() routetable.Asked {
 // scheme is what the client used, as far as it is known: a trusted proxy may say so.
 func (x *Exchange) scheme() string {
 	if x.Peer.Trusted && x.Flags&wire.HasForwarded != 0 {
-		said := x.head().Peek("X-Forwarded-Proto")
+		said, _ := x.Source.Field("x-forwarded-proto", 0)
 		for _, s := range []string{"http", "https"} {
 			if wire.EqualFold(said, s) {
 				return s
@@ -99,21 +105,22 @@ func (x *Exchange) scheme() string {
 func (x *Exchange) redirect(r *routetable.Redirect) {
 	asked := x.asked()
 	b := x.scratch.own[:0]
-	b = append(b, "X-Usher-Reason: redirect\r\nLocation: "...)
+	b = append(b, "X-Usher-Reason: "+wordRedirect+"\r\nLocation: "...)
 	b = append(r.AppendLocation(b, &asked), "\r\n"...)
 	if e := x.route.ResponseEdits; e != nil {
 		x.noteClient()
 		b = x.AppendEdits(b, e)
 	}
 	x.scratch.own = b
-	x.own = Own{Status: r.Code, Fields: b}
+	x.own, x.word = Own{Status: r.Code, Fields: b}, wordRedirect
 }
 
 // respond makes Own. An answer that is a success says nothing of usher.
 func (x *Exchange) respond(r *routetable.Respond) {
 	b := x.scratch.own[:0]
 	if r.Status >= 300 {
-		b = append(b, "X-Usher-Reason: respond\r\n"...)
+		x.word = wordRespond
+		b = append(b, "X-Usher-Reason: "+wordRespond+"\r\n"...)
 	}
 	b = append(b, r.Fields...)
 	x.scratch.own = b
@@ -133,23 +140,25 @@ func (x *Exchange) clientIP() []byte {
 	if !x.Peer.Trusted || x.Flags&wire.HasForwarded == 0 {
 		return best
 	}
-	values := x.head().PeekAll("X-Forwarded-For")
-	for i := len(values) - 1; i >= 0; i-- {
-		for list := values[i]; len(list) > 0; {
-			at := bytes.LastIndexByte(list, ',')
-			element := bytes.TrimSpace(list[at+1:])
-			list = list[:max(at, 0)]
+	first := true // of those that are known to be told by trusted proxies alone
+	for nth := 0; ; nth++ {
+		value, ok := x.Source.Field("x-forwarded-for", nth)
+		if !ok {
+			return best
+		}
+		for list, more := value, true; more; {
+			var element []byte
+			element, list, more = bytes.Cut(list, []byte(","))
+			element = bytes.TrimSpace(element)
 			ip, err := netip.ParseAddr(string(element))
-			if err != nil {
-				return best
-			}
-			best = element
-			if !x.Listener.trusts(ip.Unmap().WithZone("")) {
-				return best
+			switch {
+			case err != nil:
+				best, first = x.Peer.IP, true
+			case first || !x.Listener.trusts(ip.Unmap().WithZone("")):
+				best, first = element, false
 			}
 		}
 	}
-	return best
 }
 
 // trusts says whether an address is a trusted proxy's.

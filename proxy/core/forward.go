@@ -62,6 +62,9 @@ func (x *Exchange) strip() {
 	if x.Flags&wire.HasNominated != 0 {
 		x.dropNominated()
 	}
+	if x.Flags&wire.HasDebug != 0 {
+		x.Head.Del(debugName)
+	}
 	if x.Flags&(wire.HasConnection|wire.HasHopByHop|wire.HasExpect) != 0 {
 		for _, name := range hopByHop {
 			x.Head.Del(name)

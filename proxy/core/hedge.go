@@ -42,6 +42,7 @@ func (c *Core) Hedge(x *Exchange) (h Hedged, ok bool) {
 			continue
 		}
 		x.pick.Try(i)
+		x.retrial.hedged = true
 		e := x.cluster.Endpoints[i]
 		h = Hedged{
 			index: i, endpoint: e, series: clusterOf(x.cluster).series[i], guard: x.stay.guard, core: c,

@@ -20,6 +20,9 @@ import (
 // endpoints of it. It is called once a connection, after the handshake, before any request.
 func (l *Listener) Identify(p *Peer, s *tls.ConnectionState) {
 	auth := &l.TLS.ClientAuth
+	if l.AccessLog {
+		p.TLS = describeTLS(s, auth.Forward)
+	}
 	if auth.Header == "" || len(s.PeerCertificates) == 0 {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 
 	"usher/config"
 	"usher/metrics"
+	"usher/metrics/accesslog"
 )
 
 // Listener is what the core knows of the listener a request came in by. It is
@@ -24,8 +25,9 @@ type Listener struct {
 	HSTS []byte
 
 	// trusted are the proxies whose fields are believed, tellers those whose PROXY headers.
-	trusted, tellers []netip.Prefix
-	gate             *Gate
+	// debuggers are the clients who may ask how their requests are routed.
+	trusted, tellers, debuggers []netip.Prefix
+	gate                        *Gate
 }
 
 // NewListener returns the Listener of a validated configuration, bound to addr. The
@@ -44,6 +46,7 @@ func NewListener(c config.Listener, addr net.Addr, m *metrics.Listener, gate *Ga
 	}
 	l.tellers = prefixes(c.ProxyProtocol.From)
 	l.trusted = prefixes(c.TrustedProxies)
+	l.debuggers = prefixes(c.Debug.From)
 	return l
 }
 
@@ -108,6 +111,9 @@ type Peer struct {
 	// Identity tells endpoints who the client is by its certificate, where it showed one
 	// and the listener wants that; without a name there is nothing to tell. See Identify.
 	Identity Field
+
+	// TLS is how it came, for the access log; nil: without, or there is no log here.
+	TLS *accesslog.TLS
 
 	// by is the address and port that the client connected to, where they are told.
 	by string

@@ -24,6 +24,10 @@ type retrial struct {
 	cause metrics.RetryCause
 	// pause is how long to wait before the next try.
 	pause time.Duration
+	// causes has a bit for each cause of a retry there was, and hedged says that a second try
+	// ran beside the first.
+	causes uint8
+	hedged bool
 	// failed is what the try ended for that the budget allowed no other after.
 	failed Reason
 }
@@ -43,12 +47,18 @@ func (c *Core) again(x *Exchange, err *upstream.Error) (yes bool, reason Reason)
 		return false, RetryBudget
 	}
 	n := x.tries()
-	x.retrial.under, x.retrial.cause = true, cause
+	x.retry(cause)
 	x.retrial.pause = backoff(&x.policy.Retry.Backoff, n, rand.Float64())
 	if n == 1 && (err.Kind != upstream.Reset || err.Reused) {
 		x.retrial.pause = 0 // nothing says that the next endpoint needs a rest
 	}
 	return true, None
+}
+
+// retry notes that the next try is a retry, and for what.
+func (x *Exchange) retry(cause metrics.RetryCause) {
+	x.retrial.under, x.retrial.cause = true, cause
+	x.retrial.causes |= 1 << cause
 }
 
 // stale says that the try came to nothing at an endpoint that is known to be dead, or is
@@ -229,7 +239,7 @@ func (c *Core) drop(x *Exchange, status int, drain []byte) bool {
 	n := x.tries()
 	x.release()
 	x.lastErr = &upstream.Error{Kind: upstream.Status}
-	x.retrial.under, x.retrial.cause = true, metrics.RetryStatus
+	x.retry(metrics.RetryStatus)
 	x.retrial.pause = backoff(&x.policy.Retry.Backoff, n, rand.Float64())
 	return true
 }

@@ -23,14 +23,14 @@ func (x *Exchange) toHTTPS() (yes bool, reason Reason) {
 		return true, BadRequest // HTTP/1.0: it is not known where it is
 	}
 	b := x.scratch.own[:0]
-	b = append(b, "X-Usher-Reason: redirect\r\nLocation: https://"...)
+	b = append(b, "X-Usher-Reason: "+wordRedirect+"\r\nLocation: https://"...)
 	b = append(b, host...)
 	if r.Port != 443 {
 		b = strconv.AppendInt(append(b, ':'), int64(r.Port), 10)
 	}
 	b = append(append(b, x.Target...), "\r\n"...)
 	x.scratch.own = b
-	x.own = Own{Status: r.Code, Fields: b}
+	x.own, x.word = Own{Status: r.Code, Fields: b}, wordRedirect
 	return true, Answered
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"usher/healthcheck"
 	"usher/metrics"
+	"usher/metrics/accesslog"
 	"usher/metrics/tracing"
 	"usher/proxy/upstream"
 	"usher/proxy/wire"
@@ -27,6 +28,9 @@ type Core struct {
 	table atomic.Pointer[routetable.Table]
 	// challenges are nil while nothing is obtained by ACME.
 	challenges atomic.Pointer[Challenges]
+
+	// accessLog is nil where there is none.
+	accessLog atomic.Pointer[accesslog.Log]
 
 	pools   *upstream.Pools
 	health  *healthcheck.Monitor

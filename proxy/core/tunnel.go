@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"usher/metrics"
+	"usher/metrics/accesslog"
 	"usher/proxy/wire"
 	"usher/routetable"
 )
@@ -88,7 +89,7 @@ func (ts *Tunnels) open(x *Exchange) *Tunnel {
 			Listener: x.Listener.Metrics, Shard: x.Shard, Method: metrics.MethodOf(x.Method),
 			Received: x.Received, Sent: x.Sent,
 		},
-		idle: x.policy.TunnelIdleTimeout, drain: x.policy.TunnelDrain,
+		idle: x.policy.TunnelIdleTimeout, drain: x.policy.TunnelDrain, record: ts.core.remember(x),
 	}
 	x.held = false
 	if x.recording != nil {
@@ -117,6 +118,8 @@ type Tunnel struct {
 	stay    stay
 	// recording is what is recorded of it; nil: nothing is.
 	recording *recording
+	// record is what the access log is told; nil: nothing.
+	record *accesslog.Entry
 
 	idle, drain time.Duration
 	// left is since when the endpoint is known to be in no table; 0: it is in one.
@@ -135,6 +138,7 @@ func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) 
 	s.Sent += sent
 	m := t.owner.core.metrics
 	t.series.Count(&s)
+	t.log(&s, reason)
 	m.Release(t.series)
 	if t.upgraded {
 		m.TunnelClosed(t.service)

@@ -21,6 +21,7 @@ func (t *Trip) relay(a *core.Attempt) (whole bool) {
 	from := t.responseFraming()
 	to := t.client.Frame(from, core.None)
 	t.Out = t.client.EndHead(t.appendHead(t.Out[:0], to), to)
+	t.forwarder.Core.NoteResponse(&t.X, t.Out)
 	t.Sent = t.upHead.Status
 	reason := t.relayBody(a, from, to)
 	whole = reason == core.None
@@ -95,7 +96,7 @@ func (t *Trip) copyHead(dst []byte) []byte {
 	if t.X.Listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	return t.X.AppendCookie(append(dst, t.X.Listener.HSTS...))
+	return t.X.AppendDebug(t.X.AppendCookie(append(dst, t.X.Listener.HSTS...)))
 }
 
 // appendHead appends the response's head as it goes to the client, without its end.
@@ -125,7 +126,7 @@ func (t *Trip) appendHead(dst []byte, to Framing) []byte {
 	if t.X.Listener.Via {
 		dst = append(dst, "Via: "+core.Via+"\r\n"...)
 	}
-	dst = t.X.AppendCookie(append(t.appendRequestID(dst), t.X.Listener.HSTS...))
+	dst = t.X.AppendDebug(t.X.AppendCookie(append(t.appendRequestID(dst), t.X.Listener.HSTS...)))
 	if edits != nil {
 		dst = t.X.AppendEdits(dst, edits)
 	}

@@ -113,10 +113,12 @@ func (t *Trip) writeOwn(body []byte, reason core.Reason) error {
 		out = strconv.AppendInt(out, int64(len(body)), 10)
 	}
 	out = t.appendRequestID(append(append(out, "\r\n"...), t.X.Listener.HSTS...))
-	out = t.client.EndHead(out, to)
+	out = t.client.EndHead(t.X.AppendDebug(out), to)
+	t.forwarder.Core.NoteResponse(&t.X, out)
 	if string(t.X.Method) == "HEAD" {
 		body = nil
 	}
+	t.X.Said = uint64(len(body))
 	if len(out)+len(body) <= cap(out) {
 		out, body = append(out, body...), nil
 	}

@@ -26,6 +26,8 @@ type Forwarder struct {
 	Core     *core.Core
 	Listener *core.Listener
 	Log      *slog.Logger
+	// HTTP2 says what the clients of the requests speak.
+	HTTP2 bool
 	// hedges are the second tries that are under way.
 	hedges sync.WaitGroup
 }
@@ -256,6 +258,28 @@ func (t *Trip) ParseHead() *fasthttp.RequestHeader {
 		t.dropUnderscored()
 	}
 	return &t.req
+}
+
+// Text implements core.HeadSource. What Wrote holds before Take may be another request's.
+func (t *Trip) Text() []byte {
+	if t.X.Method == nil {
+		return nil
+	}
+	return t.Wrote
+}
+
+// Protocol implements core.HeadSource.
+func (t *Trip) Protocol() string {
+	switch {
+	case t.forwarder.HTTP2:
+		return "HTTP/2"
+	case t.X.Method == nil:
+		return ""
+	case t.Head.Minor == 0:
+		return "HTTP/1.0"
+	default:
+		return "HTTP/1.1"
+	}
 }
 
 // HasField implements core.HeadSource.

@@ -136,6 +136,7 @@ func Listener(c config.Listener) config.Listener {
 	c.KeepaliveTimeout = cmp.Or(c.KeepaliveTimeout, 30*time.Second)
 	c.HTTP2 = cmp.Or(c.HTTP2, config.DefaultHTTP2())
 	c.ProxyProtocol.Timeout = cmp.Or(c.ProxyProtocol.Timeout, 5*time.Second)
+	c.AccessLog = true
 	return c
 }
 

@@ -29,7 +29,7 @@ type connection struct {
 
 // NewServer returns a Server without connections.
 func NewServer(c *core.Core, l *core.Listener, log *slog.Logger) *Server {
-	s := &Server{forwarder: forward.Forwarder{Core: c, Listener: l, Log: log}}
+	s := &Server{forwarder: forward.Forwarder{Core: c, Listener: l, Log: log, HTTP2: true}}
 	s.http2 = http2.NewServer(http2.Options{
 		HTTP2: l.HTTP2, HeaderTimeout: l.HeaderTimeout, KeepaliveTimeout: l.KeepaliveTimeout,
 		Handler: handler{s}, Sweeper: c.Sweeper, Poller: c.Poller, Log: log, Parked: &c.Parked,

@@ -101,13 +101,14 @@ func (c *conn) open() *connected {
 	x, _ := exchanges.Get().(*core.Exchange)
 	x.Reset()
 	x.Listener, x.Peer, x.Shard, x.Start = c.server.listener, &c.arrival.Peer, c.shard, c.start
+	x.Host = c.name
 	fault := core.Internal // until it is known better: what was acquired is given back
 	defer func() {
 		if fault != core.None {
 			c.server.core.End(x, fault.Status(), fault, c.now())
 			c.refuse(fault)
 		}
-		x.Listener, x.Peer = nil, nil
+		x.Listener, x.Peer, x.Host = nil, nil, nil
 		exchanges.Put(x)
 	}()
 	var up *upstream.Conn

@@ -67,6 +67,7 @@ const (
 	HasEscapes                      // percent-encoding in the target
 	HasGRPC                         // Content-Type: application/grpc
 	HasTrace                        // a field that names a trace or decides on one: traceparent, B3's
+	HasDebug                        // X-Usher-Debug
 	hasHost
 	unusual // see Verbatim
 )
@@ -336,6 +337,11 @@ func (h *Head) known(name, value []byte, at Span) error {
 		} else {
 			h.flagIf(name, "x-b3-traceid", HasTrace)
 			h.flagIf(name, "x-b3-sampled", HasTrace)
+		}
+	case 13:
+		if EqualFold(name, "x-usher-debug") {
+			h.Flags |= HasDebug
+			h.setApart(at)
 		}
 	case 14:
 		if EqualFold(name, "content-length") {
