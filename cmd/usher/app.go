@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,9 @@ type app struct {
 	meshes  *meshes
 	// tracer is nil while requests are not recorded.
 	tracer *tracing.Tracer
+	// access is the access log, and stdout and stderr what it may write to.
+	access         accessLog
+	stdout, stderr io.Writer
 	// admin answers everything, telemetry the read-only part.
 	admin, telemetry *admin.Server
 
@@ -94,6 +98,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
 	}
+	a.access.app, a.stdout, a.stderr = a, p.stdout, p.stderr
 	a.proxy.Secure(a.certs, set.TLS)
 	a.obtained.app = a
 	a.certs.Use(a.obtained.GetCertificate)
@@ -139,6 +144,11 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	a.obtained.use(obtained)
+	access, err := a.access.prepare(cfg.AccessLog)
+	if err != nil {
+		return err
+	}
+	a.access.use(access, cfg.AccessLog)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
 		return err
 	}
@@ -297,21 +307,29 @@ func (a *app) reload(path string, saw func(string)) error {
 // apply puts a configuration in force. What can fail comes first.
 func (a *app) apply(cfg *config.Config) error {
 	old := a.config.Load()
+	access, err := a.access.prepare(cfg.AccessLog)
+	if err != nil {
+		return err
+	}
 	obtained, err := a.obtained.prepare(a.ctx, cfg)
 	if err != nil {
+		a.access.drop(access)
 		return err
 	}
 	a.applyCertificates(cfg)
 	if err := a.proxy.Listen(cfg.Listeners); err != nil {
+		a.access.drop(access)
 		a.obtained.drop(obtained)
 		a.applyCertificates(old)
 		return err
 	}
 	if err := a.listenAdmin(a.ctx, cfg); err != nil {
+		a.access.drop(access)
 		a.obtained.drop(obtained)
 		a.applyCertificates(old)
 		return errors.Join(err, a.listenAdmin(a.ctx, old), a.proxy.Listen(old.Listeners))
 	}
+	a.access.use(access, cfg.AccessLog)
 	a.obtained.use(obtained)
 	a.obtained.obtain(cfg)
 	if old.Log.Format != cfg.Log.Format {
@@ -384,6 +402,7 @@ func (a *app) stop() {
 	a.meshes.leave()
 	a.proxy.Close()
 	a.endTracing()
+	a.access.close()
 	a.certs.Close()
 	a.admin.Close()
 	a.telemetry.Close()

@@ -14,7 +14,7 @@ var version = "dev"
 
 func main() {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	p := &process{stdout: os.Stdout, stderr: os.Stderr, signals: signals, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }

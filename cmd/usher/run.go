@@ -33,7 +33,7 @@ func (p *process) runProxy(ctx context.Context, flags *configFlags) error {
 }
 
 // serve starts a and keeps it running until a signal says to stop. SIGHUP and a
-// value from changed reload.
+// value from changed reload, SIGUSR1 opens the access log anew.
 func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-chan struct{}) error {
 	started := make(chan error, 1)
 	startCtx, cancel := context.WithCancel(ctx)
@@ -54,6 +54,10 @@ func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-ch
 		case s := <-p.signals:
 			if s == syscall.SIGHUP {
 				stale = true
+				break
+			}
+			if s == syscall.SIGUSR1 {
+				a.access.reopen()
 				break
 			}
 			cancel()
@@ -78,7 +82,11 @@ func (p *process) shutDown(a *app, s os.Signal) error {
 		for {
 			select {
 			case s := <-p.signals:
-				if s != syscall.SIGHUP {
+				switch s {
+				case syscall.SIGHUP:
+				case syscall.SIGUSR1:
+					a.access.reopen()
+				default:
 					close(force)
 					return
 				}
