@@ -15,7 +15,11 @@ import (
 const Mask = "REDACTED"
 
 // Rules say which names are secret. They are immutable; any goroutine may use them.
-type Rules struct{ headers, params map[string]bool }
+type Rules struct {
+	headers, params map[string]bool
+	// tells are the telltales by their first letter.
+	tells [26][]string
+}
 
 // fields are the header fields that are secret, in lower case. Every name that holds one
 // of telltales is secret, too.
@@ -47,7 +51,11 @@ func telltales() []string {
 // New returns the rules with more names that are secret beside the ones that always are;
 // none: those alone. Case makes no difference.
 func New(moreHeaders, moreParams []string) *Rules {
-	return &Rules{set(fields(), moreHeaders), set(params(), moreParams)}
+	r := &Rules{headers: set(fields(), moreHeaders), params: set(params(), moreParams)}
+	for _, t := range telltales() {
+		r.tells[t[0]-'a'] = append(r.tells[t[0]-'a'], t)
+	}
+	return r
 }
 
 func set(lists ...[]string) map[string]bool {
@@ -58,16 +66,32 @@ func set(lists ...[]string) map[string]bool {
 	return out
 }
 
-// telltale says whether a name, in lower case, holds what makes it secret.
-func telltale(name string) bool {
-	bare := strings.NewReplacer("-", "", "_", "").Replace(name)
-	return slices.ContainsFunc(telltales(), func(t string) bool { return strings.Contains(bare, t) })
+// telltale says whether a name, in lower case, holds what makes it secret. It writes over
+// the name.
+func (r *Rules) telltale(name []byte) bool {
+	bare := name[:0]
+	for _, c := range name {
+		if c != '-' && c != '_' {
+			bare = append(bare, c)
+		}
+	}
+	for i, c := range bare {
+		if c < 'a' || c > 'z' {
+			continue
+		}
+		for _, t := range r.tells[c-'a'] {
+			if len(bare)-i >= len(t) && string(bare[i:i+len(t)]) == t {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Secret says whether a header field of that name is secret.
 func (r *Rules) Secret(header string) bool {
 	name := strings.ToLower(header)
-	return r.headers[name] || telltale(name)
+	return r.headers[name] || r.telltale([]byte(name))
 }
 
 // Header returns the value of a header field as it may be told.
@@ -81,12 +105,13 @@ func (r *Rules) Header(name, value string) string {
 // SecretParam says whether a parameter of a query is secret. The name is as it stands
 // there: what is encoded is decoded first.
 func (r *Rules) SecretParam(name []byte) bool {
-	lower := strings.ToLower(string(decoded(name)))
-	return r.params[lower] || telltale(lower)
+	var room [64]byte // longer names are rare
+	lower := appendLower(room[:0], name)
+	return r.params[string(lower)] || r.telltale(lower)
 }
 
 // AppendTarget appends a request target, path and query as they were sent, with the
-// secrets of its query masked. It allocates only where there is a query.
+// secrets of its query masked.
 func (r *Rules) AppendTarget(dst, target []byte) []byte {
 	at := bytes.IndexByte(target, '?')
 	if at < 0 {
@@ -117,25 +142,24 @@ func (r *Rules) appendPair(dst, pair []byte) []byte {
 	return append(append(append(dst, name...), '='), Mask...)
 }
 
-// decoded decodes %XX, and leaves alone what is none.
-func decoded(b []byte) []byte {
-	if bytes.IndexByte(b, '%') < 0 {
-		return b
-	}
-	out := make([]byte, 0, len(b))
+// appendLower appends b in lower case, with %XX decoded; what is no such thing is left.
+func appendLower(dst, b []byte) []byte {
 	for i := 0; i < len(b); i++ {
-		if b[i] == '%' && i+2 < len(b) {
+		c := b[i]
+		if c == '%' && i+2 < len(b) {
 			hi, ok1 := unhex(b[i+1])
 			lo, ok2 := unhex(b[i+2])
 			if ok1 && ok2 {
-				out = append(out, hi<<4|lo)
+				c = hi<<4 | lo
 				i += 2
-				continue
 			}
 		}
-		out = append(out, b[i])
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		dst = append(dst, c)
 	}
-	return out
+	return dst
 }
 
 func unhex(c byte) (byte, bool) {
@@ -143,7 +167,7 @@ func unhex(c byte) (byte, bool) {
 	case '0' <= c && c <= '9':
 		return c - '0', true
 	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c|0x20 - 'a' + 10, true
+		return c | 0x20 - 'a' + 10, true
 	default:
 		return 0, false
 	}
