@@ -130,6 +130,7 @@ func (c *checker) sticky(s Sticky, at string) {
 
 // Warnings returns what is right by itself but unlikely to be what is meant.
 func (c *Config) Warnings() (out []string) {
+	out = c.Admin.warnings()
 	lacks := func(s Sticky) bool { return s.Cookie != "" && s.Secret == "" }
 	warn := func(where string) {
 		out = append(out, where+": sticky has no secret, so that each process makes up its own: "+

@@ -17,7 +17,7 @@ func (c *checker) listeners(cfg *Config) {
 		c.listener(l, index("listeners", i), names, addresses)
 		c.listenerTLS(cfg, l, index("listeners", i))
 	}
-	c.listen("admin.address", cfg.Admin.Address, addresses)
+	c.admin(cfg.Admin, addresses)
 	if c.where.given("telemetry.address") {
 		c.listen("telemetry.address", cfg.Telemetry.Address, addresses)
 	}

@@ -152,8 +152,14 @@ type Limits struct {
 
 // Admin is the operators' listener.
 type Admin struct {
-	// Address is host:port; default 127.0.0.1:9900.
+	// Address is host:port, or unix:// and the path of a socket; default 127.0.0.1:9900.
 	Address string `yaml:"address"`
+	// Token is what whoever asks must show, but for /livez and /readyz; token_file reads it
+	// from a file. Empty: nobody need show any.
+	Token string `yaml:"token" secret:"true"`
+	// AllowedHosts are the names, beside the addresses it listens on, by which it may be
+	// asked. Others are refused: a page whose own name was made to lead here would use one.
+	AllowedHosts []string `yaml:"allowed_hosts"`
 	// Pprof serves the profiles of Go's runtime below /debug/pprof/.
 	Pprof bool `yaml:"pprof"`
 }

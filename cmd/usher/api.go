@@ -41,27 +41,30 @@ func (a *app) Services() []api.Service {
 	for _, r := range t.Services() {
 		routed[r.Key] = r
 	}
-	now := time.Now()
 	out := []api.Service{}
 	for _, s := range a.manager.Services() {
-		report := routed[s.Key]
-		v := api.Service{
-			Name: s.Service, Registry: s.Registry, Routed: report.Routed, Reason: report.Reason,
-			Confirmed: s.Confirmed.UTC(), Age: now.Sub(s.Confirmed).Seconds(), Instances: []api.Instance{},
-		}
-		if s.Hold != nil {
-			v.Hold = &api.Hold{
-				Instances: s.Held, Since: s.Hold.Since.UTC(), Reason: s.Hold.Reason, Quorum: s.Hold.Quorum,
-			}
-		}
-		for i := range s.Instances {
-			in := instanceView(&s.Instances[i])
-			in.Health = a.healthView(s.Key, &s.Instances[i])
-			v.Instances = append(v.Instances, in)
-		}
-		out = append(out, v)
+		out = append(out, a.serviceView(&s, routed[s.Key]))
 	}
 	return out
+}
+
+// serviceView is a service as the API tells of it in a list.
+func (a *app) serviceView(s *watcher.ServiceStatus, report routetable.ServiceReport) api.Service {
+	v := api.Service{
+		Name: s.Service, Registry: s.Registry, Routed: report.Routed, Reason: report.Reason,
+		Confirmed: s.Confirmed.UTC(), Age: time.Since(s.Confirmed).Seconds(), Instances: []api.Instance{},
+	}
+	if s.Hold != nil {
+		v.Hold = &api.Hold{
+			Instances: s.Held, Since: s.Hold.Since.UTC(), Reason: s.Hold.Reason, Quorum: s.Hold.Quorum,
+		}
+	}
+	for i := range s.Instances {
+		in := instanceView(&s.Instances[i])
+		in.Health = a.healthView(s.Key, &s.Instances[i])
+		v.Instances = append(v.Instances, in)
+	}
+	return v
 }
 
 func instanceView(in *watcher.Instance) api.Instance {
@@ -101,17 +104,12 @@ func (a *app) Routes() api.Routes {
 		Version: t.Version, Routes: []api.Route{}, Conflicts: []api.Conflict{},
 		Refused: refusals(t.Refused()), Notices: refusals(t.Notices()),
 	}
+	conflicts := t.Conflicts()
+	by := outranked(conflicts)
 	for _, r := range t.Routes() {
-		v := api.Route{
-			ID: r.ID, Source: r.Source.String(), Owner: r.Owner, Protocol: r.Kind.String(),
-			Hosts: r.Hosts, Path: r.Path, PathType: r.PathType.String(), Listeners: r.Listeners, Services: []string{},
-		}
-		if !r.Answers() { // the cluster of one that does stands for no service
-			v.Services = servicesOf(r)
-		}
-		out.Routes = append(out.Routes, v)
+		out.Routes = append(out.Routes, routeView(r, conflictsOf(r, by)))
 	}
-	for _, c := range t.Conflicts() {
+	for _, c := range conflicts {
 		out.Conflicts = append(out.Conflicts, api.Conflict{Match: c.Match, Winner: c.Winner, Loser: c.Loser})
 	}
 	return out

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"usher/cmd/usher/internal/admin"
+	"usher/cmd/usher/internal/api"
 	"usher/cmd/usher/internal/events"
+	"usher/cmd/usher/internal/traffic"
 	"usher/config"
 	"usher/healthcheck"
 	"usher/metrics"
@@ -46,6 +48,13 @@ type app struct {
 	opts   config.Options
 	// events are what happened of late, for operators.
 	events events.Log
+	// standing, traffic and catalogs are what else operators and clients are told.
+	standing standing
+	traffic  *traffic.Sampler
+	catalogs catalogs
+	// health changes are gathered before they are told.
+	transitions *transitions
+	reloads     *reloads
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -77,7 +86,7 @@ type app struct {
 
 	// bindings is closed when the listeners are bound.
 	bindings chan struct{}
-	draining atomic.Bool
+	drain    drainState
 }
 
 // newApp puts the stages together; nothing runs yet but the proxy's own
@@ -97,8 +106,12 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		opts:    opts, ctx: ctx, cancel: cancel,
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
+		standing: standing{started: time.Now()}, traffic: traffic.New(set.Downstream.Totals),
+		transitions: newTransitions(), reloads: newReloads(),
 	}
 	a.access.app, a.stdout, a.stderr = a, p.stdout, p.stderr
+	health.Watch(healthcheck.Watcher{Transition: a.transitions.add, Changed: a.catalogs.changed})
+	manager.OnHold(a.tellHold)
 	a.proxy.Secure(a.certs, set.TLS)
 	a.obtained.app = a
 	a.certs.Use(a.obtained.GetCertificate)
@@ -109,8 +122,12 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	a.trace(p.stdout)
 	a.proxy.Limit(cfg.Limits)
 	set.Downstream.Endpoints.Limit(cfg.Telemetry.UpstreamSeries)
-	a.admin = admin.NewServer(admin.Handler(a, a, set.Handler()))
-	a.telemetry = admin.NewServer(admin.Handler(a, nil, set.Handler()))
+	a.admin = admin.NewServer(admin.Handler(admin.Options{
+		State: a, API: a, Metrics: set.Handler(), Events: &a.events, Asked: set.Admin.Asked,
+	}), log.Logger)
+	a.telemetry = admin.NewServer(admin.Handler(admin.Options{
+		State: a, Metrics: set.Handler(), Asked: set.Admin.Asked,
+	}), log.Logger)
 	return a
 }
 
@@ -122,7 +139,10 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), true)
+	a.standing.configTaken(cfg, time.Now())
 	a.running.Go(func() { a.health.Run(a.ctx) })
+	a.running.Go(func() { a.traffic.Run(a.ctx) })
+	a.running.Go(func() { a.transitions.run(a.ctx, a.events.Add) })
 	a.restore(cfg)
 	a.applyCertificates(cfg)
 	a.meshes.join(cfg)
@@ -153,9 +173,9 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	a.obtained.obtain(cfg)
-	close(a.bindings)
-	a.metrics.Process.Ready(true)
+	a.serving()
 	a.running.Go(a.keepSnapshot)
+	a.running.Go(func() { a.watchCertificates(a.ctx) })
 	a.register(cfg)
 	a.reportStart(cfg)
 	return nil
@@ -218,6 +238,8 @@ func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	a.health.Adopt(t)
 	a.proxy.Publish(t)
 	now := time.Now()
+	a.standing.tableSwapped(now)
+	a.catalogs.changed()
 	for registry, since := range change.Since {
 		a.metrics.Discovery.Propagated(registry, now.Sub(since))
 	}
@@ -274,12 +296,15 @@ func (a *app) logRefusals(t *routetable.Table) {
 	for _, r := range t.Refused() {
 		now[r] = true
 	}
+	var fresh []routetable.Refusal
 	for _, r := range news {
 		if now[r] && !a.refused[r] {
+			fresh = append(fresh, r)
 			a.log.Warn("rule refused; everything else is served", "service", r.Service.String(),
 				"instance", r.Instance, "rule", r.Where, "reason", r.Reason)
 		}
 	}
+	a.tellRefusals(fresh)
 	a.refused = now
 }
 
@@ -294,13 +319,18 @@ func (a *app) reload(path string, saw func(string)) error {
 	}
 	if err != nil {
 		a.metrics.Process.ConfigRefused()
+		a.standing.configRefused(asProblems(err), time.Now())
+		a.events.Add(api.Event{Kind: "reload", Level: "error", Message: "configuration refused: " + err.Error()})
 		for _, problem := range asProblems(err) {
 			a.log.Error("configuration refused; the old one stays", "problem", problem.String())
 		}
 		return err
 	}
 	a.metrics.Process.ConfigTaken(cfg.Hash, time.Now(), false)
+	a.standing.configTaken(cfg, time.Now())
+	a.events.Add(api.Event{Kind: "reload", Message: "configuration reloaded, " + cfg.Hash})
 	a.log.Info("configuration reloaded", "hash", cfg.Hash)
+	a.reportWarnings(cfg)
 	return nil
 }
 
@@ -333,7 +363,7 @@ func (a *app) apply(cfg *config.Config) error {
 	a.obtained.use(obtained)
 	a.obtained.obtain(cfg)
 	if old.Log.Format != cfg.Log.Format {
-		a.log.Warn("log.format changes at the next start", "now", old)
+		a.log.Warn("log.format changes at the next start", "now", old.Log.Format)
 	}
 	a.log.setLevel(cfg.Log)
 	a.proxy.Limit(cfg.Limits)
@@ -355,15 +385,13 @@ func asProblems(err error) config.Errors {
 	return config.Errors{{Msg: err.Error()}}
 }
 
-// drain stops usher without losing a request. First it is unready and each
+// drainToStop stops usher without losing a request. First it is unready and each
 // response ends its connection, while new ones are taken for the drain_delay; then
 // no more are, and what runs is given the drain_timeout. It returns the number of
 // connections that were cut. force ends either wait.
-func (a *app) drain(force <-chan struct{}) (cut int) {
+func (a *app) drainToStop(force <-chan struct{}) (cut int) {
 	d := a.config.Load().Defaults
-	a.draining.Store(true)
-	a.metrics.Process.Ready(false)
-	a.proxy.Drain()
+	a.beginStop()
 	a.log.Info("draining", "delay", d.DrainDelay, "timeout", d.DrainTimeout)
 	var told sync.WaitGroup
 	defer told.Wait()
@@ -410,11 +438,10 @@ func (a *app) stop() {
 
 // Ready implements admin.State.
 func (a *app) Ready() (bool, string) {
-	if a.draining.Load() {
+	switch {
+	case a.drains():
 		return false, "draining"
-	}
-	select {
-	case <-a.bindings:
+	case a.bound():
 		return true, ""
 	default:
 		return false, "starting: waiting for the registries"

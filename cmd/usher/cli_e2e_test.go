@@ -306,7 +306,7 @@ func TestFollowOverLostConnections(t *testing.T) {
 func TestReloadRefused(t *testing.T) {
 	refused := api.ConfigState{File: "usher.yaml", Refused: []string{"usher.yaml:3:5: unknown key \"x\""}}
 	admin := fakeAdmin(t, map[string]http.HandlerFunc{
-		"POST /api/v1/reload": answerJSON(200, refused),
+		"POST /api/v1/reload": answerJSON(http.StatusUnprocessableEntity, refused),
 		"POST /api/v1/drain":  answerJSON(200, struct{}{}),
 	})
 	code, out, stderr := command(t, "reload", "--admin", admin)

@@ -138,13 +138,14 @@ func (c *client) send(req *http.Request) (*http.Response, error) {
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough
 	_ = json.Unmarshal(data, &said)
 	why := cmp.Or(said.Error, strings.TrimSpace(string(data)), resp.Status)
-	return nil, &refusedError{resp.StatusCode, term.Clean(why)}
+	return nil, &refusedError{resp.StatusCode, term.Clean(why), data}
 }
 
 // refusedError is an answer that says no.
 type refusedError struct {
 	status int
 	why    string
+	body   []byte
 }
 
 func (e *refusedError) Error() string {

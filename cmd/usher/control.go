@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +27,12 @@ then the mistakes are printed, and the exit code is 3.`,
 
 func reloadConfig(ctx context.Context, a *asker, _ []string) error {
 	var state api.ConfigState
-	if err := a.post(ctx, "/reload", nil, &state); err != nil {
+	err := a.post(ctx, "/reload", nil, &state)
+	var no *refusedError
+	if errors.As(err, &no) && no.status == http.StatusUnprocessableEntity { // the state says why
+		err = json.Unmarshal(no.body, &state)
+	}
+	if err != nil {
 		return err
 	}
 	if a.json {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"usher/cmd/usher/internal/demo"
 	"usher/config"
 )
+
+// errNothingToReload is what comes of a reload of a demonstration.
+var errNothingToReload = errors.New("the demonstration has no configuration to read again")
 
 // demoBackends is how many backends dev starts.
 const demoBackends = 3
@@ -73,7 +77,7 @@ func (p *process) dev(ctx context.Context, opts config.Options, secure string) e
 		case <-a.ctx.Done():
 		}
 	})
-	return p.serve(ctx, a, func() {}, nil)
+	return p.serve(ctx, a, func() error { return errNothingToReload }, nil)
 }
 
 // printTour says what to try.

@@ -164,7 +164,7 @@ func (a *app) readyURL() string {
 	if address == nil {
 		address = a.admin.Address()
 	}
-	if address == nil {
+	if address == nil || address.Network() == "unix" { // the agent asks no sockets in files
 		return ""
 	}
 	host, port, err := net.SplitHostPort(address.String())

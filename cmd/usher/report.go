@@ -12,13 +12,20 @@ import (
 // maxSkipped is how many skipped services the start names one by one.
 const maxSkipped = 20
 
+// reportWarnings says what of a configuration is unlikely to be what is meant.
+func (a *app) reportWarnings(cfg *config.Config) {
+	for _, w := range cfg.Warnings() {
+		a.log.Warn("configuration", "warning", w)
+	}
+}
+
 // reportStart says what usher listens on, what it reached and what it routes.
 func (a *app) reportStart(cfg *config.Config) {
 	addresses := a.proxy.Addresses()
 	for _, l := range cfg.Listeners {
 		a.log.Info("listening", "listener", l.Name, "address", addresses[l.Name])
 	}
-	a.log.Info("admin listening", "address", a.admin.Address().String())
+	a.log.Info("admin listening", "address", addressText(a.admin.Address()))
 	if t := a.telemetry.Address(); t != nil {
 		a.log.Info("telemetry listening", "address", t.String())
 	}
@@ -32,6 +39,7 @@ func (a *app) reportStart(cfg *config.Config) {
 		a.log.Info("registry reached", "registry", s.Name, "contact", s.Contact, "services", s.Seen)
 	}
 	a.reportServices(cfg, a.proxy.Table(), seen)
+	a.reportWarnings(cfg)
 }
 
 // reportServices says how many services there are, how many are routed, and why

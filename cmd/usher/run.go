@@ -24,24 +24,28 @@ func (p *process) runProxy(ctx context.Context, flags *configFlags) error {
 	watch.Set(slices.Concat(cfg.Files, cfg.Globs))
 	a := newApp(p, cfg, flags.opts)
 	defer a.stop()
-	return p.serve(ctx, a, func() {
-		if a.reload(flags.path, watch.Add) == nil {
+	return p.serve(ctx, a, func() error {
+		err := a.reload(flags.path, watch.Add)
+		if err == nil {
 			now := a.config.Load()
 			watch.Set(slices.Concat(now.Files, now.Globs))
 		}
+		return err
 	}, watch.C())
 }
 
-// serve starts a and keeps it running until a signal says to stop. SIGHUP and a
-// value from changed reload, SIGUSR1 opens the access log anew.
-func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-chan struct{}) error {
+// serve starts a and keeps it running until a signal says to stop. SIGHUP, a value from
+// changed and an operator reload, SIGUSR1 opens the access log anew.
+func (p *process) serve(ctx context.Context, a *app, reload func() error, changed <-chan struct{}) error {
+	defer a.reloads.end()
 	started := make(chan error, 1)
 	startCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var starting sync.WaitGroup
 	defer starting.Wait()
 	starting.Go(func() { started <- a.start(startCtx) })
-	stale := false // a reload was asked for during the start
+	stale := false             // a reload was asked for, perhaps during the start
+	var waiting []chan<- error // for what comes of it
 	for {
 		select {
 		case err := <-started:
@@ -51,6 +55,8 @@ func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-ch
 			started = nil
 		case <-changed:
 			stale = true
+		case answer := <-a.reloads.ask:
+			stale, waiting = true, append(waiting, answer)
 		case s := <-p.signals:
 			if s == syscall.SIGHUP {
 				stale = true
@@ -67,7 +73,11 @@ func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-ch
 		}
 		if stale && started == nil {
 			stale = false
-			reload()
+			result := reload()
+			for _, answer := range waiting {
+				answer <- result
+			}
+			waiting = nil
 		}
 	}
 }
@@ -75,6 +85,7 @@ func (p *process) serve(ctx context.Context, a *app, reload func(), changed <-ch
 // shutDown drains; another signal cuts it short.
 func (p *process) shutDown(a *app, s os.Signal) error {
 	a.log.Info("stopping", "signal", s.String())
+	a.reloads.end()
 	force := make(chan struct{})
 	done := make(chan struct{})
 	var waiting sync.WaitGroup
@@ -95,7 +106,7 @@ func (p *process) shutDown(a *app, s os.Signal) error {
 			}
 		}
 	})
-	cut := a.drain(force)
+	cut := a.drainToStop(force)
 	close(done)
 	waiting.Wait()
 	if cut > 0 {

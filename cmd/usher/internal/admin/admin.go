@@ -1,17 +1,14 @@
-// Package admin serves the operators' side of usher: liveness, readiness and
-// metrics. It runs on net/http: nothing here is on a request's path.
+// Package admin serves the operators' side of usher: liveness, readiness, metrics and the
+// API. It runs on net/http: nothing here is on a request's path. Everything that is asked
+// goes through a guard (security.go) first.
 package admin
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"sync"
-	"time"
+
+	"usher/cmd/usher/internal/events"
 )
 
 // State tells what the endpoints answer with. Its methods may be called from any
@@ -23,21 +20,55 @@ type State interface {
 	Details() []string
 	// Profiling says whether the runtime's profiles are to be had.
 	Profiling() bool
+	// Access says who may ask. It is called for each request.
+	Access() Access
 }
 
-// Handler returns the endpoints: those that only read, and with an api that as well.
-// A browser cannot be led to change anything from another site.
-func Handler(s State, api API, metrics http.Handler) http.Handler {
+// Options are what a handler is made of.
+type Options struct {
+	State State
+	// API answers operators; nil: there are only liveness, readiness and metrics, for
+	// whoever asks.
+	API     API
+	Metrics http.Handler
+	// Events are what the API tells of; it must be given with API.
+	Events *events.Log
+	// Asked is told of each request: the pattern of its endpoint, and the status. Nil:
+	// nobody is.
+	Asked func(path string, code int)
+	// Dashboard serves the files of the dashboard; nil: there is none. It may be had
+	// without a token: the API that its pages ask may not.
+	Dashboard http.Handler
+}
+
+// Handler returns the endpoints.
+func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
-	if api != nil {
-		handleAPI(mux, api)
-		handleProfiles(mux, s)
+	g := newGuard(o, mux)
+	if o.API != nil {
+		handleAPI(mux, allEndpoints(o.API, o.Events))
+		handleProfiles(mux, o.State)
+		mux.HandleFunc(unknownAPI, g.unknown)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { readyz(s, w, r) })
-	mux.Handle("GET /metrics", metrics)
-	return http.NewCrossOriginProtection().Handler(mux)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { readyz(g, w, r) })
+	mux.Handle("GET /metrics", o.Metrics)
+	mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
+		if o.Dashboard != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			o.Dashboard.ServeHTTP(w, r)
+			return
+		}
+		g.unknown(w, r)
+	})
+	return g
 }
+
+const (
+	// unknownAPI is the pattern of what is not in the API, rest that of all that is left.
+	unknownAPI, rest = apiRoot + "/", "/"
+	// apiRoot is where the paths of the API begin, of whatever version.
+	apiRoot = "/api"
+)
 
 // handleProfiles adds the runtime's profiles, which are there while they are wanted.
 func handleProfiles(mux *http.ServeMux, s State) {
@@ -55,13 +86,15 @@ func handleProfiles(mux *http.ServeMux, s State) {
 	}
 }
 
-func readyz(s State, w http.ResponseWriter, r *http.Request) {
+// readyz answers whether usher is ready. The lines of verbose are for those alone who may
+// ask for more.
+func readyz(g *guard, w http.ResponseWriter, r *http.Request) {
 	code, word := http.StatusOK, "ok"
-	if ok, why := s.Ready(); !ok {
+	if ok, why := g.state.Ready(); !ok {
 		code, word = http.StatusServiceUnavailable, why
 	}
-	if r.URL.Query().Has("verbose") {
-		for _, line := range s.Details() {
+	if r.URL.Query().Has("verbose") && g.trusts(r) {
+		for _, line := range g.state.Details() {
 			word += "\n" + line
 		}
 	}
@@ -70,76 +103,6 @@ func readyz(s State, w http.ResponseWriter, r *http.Request) {
 
 func text(w http.ResponseWriter, code int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
 	_, _ = io.WriteString(w, body+"\n") // the client is gone if this fails
-}
-
-// Server serves a handler on an address that may change. Its methods may be called
-// from any goroutine.
-type Server struct {
-	handler http.Handler
-
-	mu      sync.Mutex
-	address string
-	bound   net.Addr
-	server  *http.Server
-	running sync.WaitGroup
-}
-
-// NewServer returns a Server that does not listen yet.
-func NewServer(h http.Handler) *Server { return &Server{handler: h} }
-
-// Listen makes the server listen on address, and no longer on another one; empty
-// is nowhere. On an error nothing has changed.
-func (s *Server) Listen(ctx context.Context, address string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if address == s.address {
-		return nil
-	}
-	if address == "" {
-		s.stop()
-		return nil
-	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("admin listener: %w", err)
-	}
-	s.stop()
-	srv := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
-	}
-	s.address, s.bound, s.server = address, ln.Addr(), srv
-	s.running.Go(func() {
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			panic(err) // an accept loop that net/http gave up on
-		}
-	})
-	return nil
-}
-
-// Address is where the server listens, nil for nowhere.
-func (s *Server) Address() net.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bound
-}
-
-// stop ends the running server. The caller holds s.mu.
-func (s *Server) stop() {
-	if s.server != nil {
-		_ = s.server.Close() // idle keep-alive connections of scrapers
-		s.address, s.bound, s.server = "", nil, nil
-	}
-}
-
-// Close stops listening and waits.
-func (s *Server) Close() {
-	s.mu.Lock()
-	s.stop()
-	s.mu.Unlock()
-	s.running.Wait()
 }

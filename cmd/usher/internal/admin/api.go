@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -20,6 +19,10 @@ type API interface {
 	// Release ends the holds of a service, given by name or name@registry, and returns
 	// how many instances it released. known is false when there is no such service.
 	Release(service string) (released int, known bool)
+
+	Observer
+	Discovery
+	Control
 }
 
 // endpoint is one of the API: what the mux is told of it, and who describes the API.
@@ -31,7 +34,12 @@ type endpoint struct {
 	params  []param
 	// body and answer are zero values of what is sent and returned; nil: nothing is.
 	body, answer any
-	serve        http.HandlerFunc
+	// kind is the media type of the answer; empty: JSON. others are answers of other
+	// statuses than 200, as zero values, nil for none; and but for failures, which are
+	// api.Error.
+	kind   string
+	others map[int]any
+	serve  http.HandlerFunc
 }
 
 // param is a parameter of the query, or one in the path when that has it.
@@ -68,19 +76,23 @@ func endpoints(a API) []endpoint {
 			},
 		},
 		{
-			method: http.MethodPost, path: "/holds/{service}/release", summary: "Believe that the held instances are gone",
-			params: []param{{"service", "the service, or service@registry"}}, answer: api.Released{},
+			method: http.MethodPost, path: "/holds/{service}/release",
+			summary: "Believe that the held instances are gone",
+			params:  []param{{"service", "the service, or service@registry"}}, answer: api.Released{},
 			serve: func(w http.ResponseWriter, r *http.Request) { release(w, a, r.PathValue("service")) },
 		},
 	}
 }
 
-// handleAPI adds the endpoints below /api/v1.
-func handleAPI(mux *http.ServeMux, a API) {
-	for _, e := range endpoints(a) {
-		mux.HandleFunc(e.method+" /api/v1"+e.path, e.serve)
+// handleAPI adds endpoints below /api/v1.
+func handleAPI(mux *http.ServeMux, list []endpoint) {
+	for _, e := range list {
+		mux.HandleFunc(e.method+" "+e.fullPath(), e.serve)
 	}
 }
+
+// fullPath is the path from the root on.
+func (e *endpoint) fullPath() string { return apiRoot + "/v1" + e.path }
 
 // release ends the holds of a service.
 func release(w http.ResponseWriter, a API, service string) {
@@ -94,7 +106,7 @@ func release(w http.ResponseWriter, a API, service string) {
 
 // serveNamed answers with the services of a name, or the one given as name@registry.
 func serveNamed(w http.ResponseWriter, a API, name string) {
-	found := pick(a.Services(), func(s api.Service) bool { return s.Name == name || s.Name+"@"+s.Registry == name })
+	found := a.Service(name)
 	if len(found) == 0 {
 		fail(w, http.StatusNotFound, fmt.Sprintf("no service %q", name))
 		return
@@ -111,15 +123,4 @@ func pick(services []api.Service, keep func(api.Service) bool) []api.Service {
 		}
 	}
 	return out
-}
-
-func answer(w http.ResponseWriter, v any) { respond(w, http.StatusOK, v) }
-
-func fail(w http.ResponseWriter, code int, why string) { respond(w, code, api.Error{Error: why}) }
-
-func respond(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
 }

@@ -145,4 +145,3 @@ type Conflict struct {
 	Winner string `json:"winner"`
 	Loser  string `json:"loser"`
 }
-

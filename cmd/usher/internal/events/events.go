@@ -52,6 +52,7 @@ func (l *Log) Add(e api.Event) {
 }
 
 // Since returns the events that are remembered after the one of that number, oldest first.
+// A number that was not given yet is of a process before this one: then it is all of them.
 func (l *Log) Since(id uint64) []api.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,6 +60,9 @@ func (l *Log) Since(id uint64) []api.Event {
 }
 
 func (l *Log) since(id uint64) []api.Event {
+	if id > l.last {
+		id = 0
+	}
 	out := []api.Event{}
 	for _, e := range l.events {
 		if e.ID > id {
