@@ -13,6 +13,7 @@ func builtin() *Config {
 		Log:          Log{Level: "info", Format: "auto"},
 		Telemetry:    Telemetry{UpstreamSeries: 2000},
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
+		History:      History{Generations: 100, Requests: 1024},
 		SharedRoutes: true,
 		ACME:         defaultACME(),
 		Defaults: Defaults{
