@@ -98,6 +98,8 @@ type Exchange struct {
 	stream bool
 	// recording is what is recorded of it; nil: nothing is.
 	recording *recording
+	// sampled is the request as it is remembered; nil: it is not.
+	sampled *Sampled
 
 	attempt Attempt
 	scratch scratch
@@ -169,7 +171,7 @@ func (x *Exchange) Reset() {
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
-	x.query.Skip, x.stream, x.recording = nil, false, nil
+	x.query.Skip, x.stream, x.recording, x.sampled = nil, false, nil, nil
 	x.pick.Reset()
 }
 
@@ -193,6 +195,9 @@ func (c *Core) Begin(x *Exchange) Reason {
 		return Loop
 	}
 	x.fillQuery()
+	if r := c.recent.Load(); r != nil {
+		x.sample(r)
+	}
 	for {
 		x.route = x.table.Match(&x.query)
 		if x.route == nil {
@@ -475,6 +480,9 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 	c.metrics.Overhead.Observe(x.Shard, duration(took-x.Upstream))
 	if x.recording != nil {
 		x.endRecording(&s, status, reason, service, now)
+	}
+	if x.sampled != nil {
+		c.tellEnd(x, service, code, reason)
 	}
 }
 
