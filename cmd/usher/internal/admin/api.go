@@ -20,6 +20,8 @@ type API interface {
 	// Release ends the holds of a service, given by name or name@registry, and returns
 	// how many instances it released. known is false when there is no such service.
 	Release(service string) (released int, known bool)
+
+	Past
 }
 
 // endpoint is one of the API: what the mux is told of it, and who describes the API.
@@ -39,7 +41,7 @@ type param struct{ name, what string }
 
 // endpoints are those of the API.
 func endpoints(a API) []endpoint {
-	return []endpoint{
+	return append([]endpoint{
 		{
 			method: http.MethodGet, path: "/registries", summary: "What is known of each registry",
 			answer: []api.Registry{},
@@ -72,7 +74,7 @@ func endpoints(a API) []endpoint {
 			params: []param{{"service", "the service, or service@registry"}}, answer: api.Released{},
 			serve: func(w http.ResponseWriter, r *http.Request) { release(w, a, r.PathValue("service")) },
 		},
-	}
+	}, pastEndpoints(a)...)
 }
 
 // handleAPI adds the endpoints below /api/v1.
