@@ -108,6 +108,13 @@ lint: $(BIN)/golangci-lint ## golangci-lint, see .golangci.yml
 	@echo '==> golangci-lint'
 	@$(BIN)/golangci-lint run ./...
 
+# The comments and checks of the configuration's keys go into the program first, then into
+# what is made of them.
+.PHONY: reference
+reference: ## write docs/reference again, from the code
+	@$(GO) test ./config -run '^TestReferenceNotes$$' -count=1 -update
+	@$(GO) test ./config ./cmd/usher -run '^TestReference' -count=1 -update
+
 .PHONY: fmt
 fmt: $(BIN)/gofumpt ## lay out the code with gofumpt
 	@$(BIN)/gofumpt -l -w .
