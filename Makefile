@@ -69,6 +69,10 @@ build: ## build bin/usher
 dev: build ## build and run the demo on 127.0.0.1:8080
 	bin/usher dev
 
+.PHONY: man
+man: build ## build the man pages, bin/man/*.1
+	bin/usher man --dir bin/man
+
 .PHONY: clean
 clean: ## remove what make built (go's cache stays, so tools come back quickly)
 	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules

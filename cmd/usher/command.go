@@ -112,7 +112,7 @@ USHER_LOG_LEVEL. A flag goes before the environment, that before the file.`,
 	p.addColourFlag(root)
 	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.migrateCommand(), p.versionCommand())
 	root.AddCommand(p.askingCommands()...)
-	root.AddCommand(p.schemaCommand(), p.fmtCommand(), p.configCommand())
+	root.AddCommand(p.schemaCommand(), p.fmtCommand(), p.configCommand(), p.manCommand())
 	return root
 }
 
