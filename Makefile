@@ -69,6 +69,10 @@ build: ## build bin/usher
 dev: build ## build and run the demo on 127.0.0.1:8080
 	bin/usher dev
 
+.PHONY: man
+man: build ## build the man pages, bin/man/*.1
+	bin/usher man --dir bin/man
+
 .PHONY: clean
 clean: ## remove what make built (go's cache stays, so tools come back quickly)
 	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules
@@ -107,6 +111,13 @@ vet: ## go vet
 lint: $(BIN)/golangci-lint ## golangci-lint, see .golangci.yml
 	@echo '==> golangci-lint'
 	@$(BIN)/golangci-lint run ./...
+
+# The comments and checks of the configuration's keys go into the program first, then into
+# what is made of them.
+.PHONY: reference
+reference: ## write docs/reference again, from the code
+	@$(GO) test ./config -run '^TestReferenceNotes$$' -count=1 -update
+	@$(GO) test ./config ./cmd/usher -run '^TestReference' -count=1 -update
 
 .PHONY: fmt
 fmt: $(BIN)/gofumpt ## lay out the code with gofumpt

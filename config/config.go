@@ -5,6 +5,8 @@ import "time"
 // Config is one whole, validated configuration. Load fills it, nothing changes
 // it afterwards; every part may be read from any goroutine.
 type Config struct {
+	// Listeners are the addresses clients connect to. Default: one by the name of web, at
+	// :8080.
 	Listeners []Listener `yaml:"listeners"`
 	// Limits bound the process as a whole.
 	Limits    Limits    `yaml:"limits"`
@@ -14,20 +16,25 @@ type Config struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// StateDir is the folder of the snapshot. Default: $STATE_DIRECTORY, which systemd
 	// sets; empty: no snapshot is kept.
-	StateDir   string     `yaml:"state_dir" path:"true"`
+	StateDir string `yaml:"state_dir" path:"true"`
+	// Registries are the sources of services; the keys of each one's type stand beside the
+	// common ones. Default: one Consul, where the standard environment says.
 	Registries []Registry `yaml:"registries"`
 	// ACME says which certificates usher obtains by itself.
 	ACME      ACME      `yaml:"acme"`
 	Discovery Discovery `yaml:"discovery"`
 	// History is what usher remembers for its operators.
 	History History `yaml:"history"`
-	Routes  []Route `yaml:"routes"`
+	// Routes override and add to what services announce.
+	Routes []Route `yaml:"routes"`
 	// SharedRoutes lets services that announce the same source share it. Without it
 	// the one with the lowest CreateIndex, then name, owns the source for as long as it
 	// announces it.
 	SharedRoutes bool `yaml:"shared_routes"`
 	// Claims reserve hosts and paths for services.
-	Claims   []Claim            `yaml:"claims"`
+	Claims []Claim `yaml:"claims"`
+	// Services are the settings of single services by their names, whichever registry they
+	// come from. What is left out is taken from Defaults.
 	Services map[string]Service `yaml:"services"`
 	Defaults Defaults           `yaml:"defaults"`
 	// ErrorPages are the bodies of the answers that usher makes itself because a request
@@ -269,6 +276,7 @@ type Consul struct {
 
 // Connect is who usher is in Consul's service mesh.
 type Connect struct {
+	// Enabled makes usher take a certificate of the mesh.
 	Enabled bool `yaml:"enabled"`
 	// Service is the name that usher's certificate is for, the source of its intentions.
 	Service string `yaml:"service"`
@@ -277,6 +285,7 @@ type Connect struct {
 // Guard says when instances that vanish are kept and probed instead of believed
 // gone.
 type Guard struct {
+	// Enabled is whether anything is kept.
 	Enabled bool `yaml:"enabled"`
 	// ServiceShare is the share of a service's instances, CatalogShare that of all
 	// instances, that must vanish within Window: more than this is implausible.
@@ -295,10 +304,11 @@ type Register struct {
 	Name string `yaml:"name"`
 	// Address and Port are what others reach usher at. Default: the node's address and
 	// the port of the first listener.
-	Address string            `yaml:"address"`
-	Port    int               `yaml:"port"`
-	Tags    []string          `yaml:"tags"`
-	Meta    map[string]string `yaml:"meta"`
+	Address string `yaml:"address"`
+	Port    int    `yaml:"port"`
+	// Tags and Meta are those of the service.
+	Tags []string          `yaml:"tags"`
+	Meta map[string]string `yaml:"meta"`
 	// CheckURL is what the agent asks for health. Default: /readyz of the telemetry
 	// listener, else of the admin listener.
 	CheckURL string `yaml:"check_url"`
@@ -310,11 +320,17 @@ type Register struct {
 
 // ConsulTLS is how usher speaks TLS to the agent.
 type ConsulTLS struct {
-	CAFile             string `yaml:"ca_file" path:"true"`
-	CertFile           string `yaml:"cert_file" path:"true"`
-	KeyFile            string `yaml:"key_file" path:"true"`
-	ServerName         string `yaml:"server_name"`
-	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+	// CAFile holds the authorities to trust. Default: CONSUL_CACERT, else the system's.
+	CAFile string `yaml:"ca_file" path:"true"`
+	// CertFile and KeyFile hold the certificate that usher shows. Default: CONSUL_CLIENT_CERT
+	// and CONSUL_CLIENT_KEY, else none.
+	CertFile string `yaml:"cert_file" path:"true"`
+	KeyFile  string `yaml:"key_file" path:"true"`
+	// ServerName is the name the agent's certificate must be for. Default:
+	// CONSUL_TLS_SERVER_NAME, else the host of the address.
+	ServerName string `yaml:"server_name"`
+	// InsecureSkipVerify takes any certificate.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 }
 
 // File is a file registry: services and their instances in YAML (see Catalog).
@@ -392,6 +408,7 @@ type Match struct {
 
 // Arm is one part of a split.
 type Arm struct {
+	// Service is where its requests go: a service's name, or name@registry.
 	Service string `yaml:"service"`
 	// Weight is the arm's share relative to the others. Default 1; 0 gets nothing.
 	Weight float64 `yaml:"weight"`
@@ -407,9 +424,10 @@ type Service struct {
 
 // Policy is how requests to a service are balanced, bounded and repeated.
 type Policy struct {
-	// Balance is one of Balances.
+	// Balance is the policy by which an endpoint is chosen for a request.
 	Balance string `yaml:"balance"`
-	// HashKey is what maglev and ring_hash go by; see ParseHashKey.
+	// HashKey is what maglev and ring_hash go by: client_ip, path, host, header:NAME,
+	// cookie:NAME or query:NAME.
 	HashKey string `yaml:"hash_key"`
 	// RingHash are the settings of ring_hash.
 	RingHash RingHash `yaml:"ring_hash"`
@@ -532,9 +550,10 @@ type CatalogInstance struct {
 	// Weight is the instance's share relative to the others. Default 1; 0 drains.
 	Weight float64 `yaml:"weight"`
 	// Status is passing, warning, critical or maintenance. Default passing.
-	Status string            `yaml:"status"`
-	Tags   []string          `yaml:"tags"`
-	Meta   map[string]string `yaml:"meta"`
+	Status string `yaml:"status"`
+	// Tags and Meta mean what they mean in Consul.
+	Tags []string          `yaml:"tags"`
+	Meta map[string]string `yaml:"meta"`
 
 	Pos Pos `yaml:",pos"`
 }

@@ -20,8 +20,8 @@ type PathRewrite struct {
 type Redirect struct {
 	// Code is 301, 302 (the default), 303, 307 or 308.
 	Code int `yaml:"code"`
-	// To is a Template of an absolute URL, or of a path, with RedirectVariables. The
-	// request's query goes along when $path does and To has none.
+	// To is an absolute URL, or a path, with the variables $path, $host, $query and $scheme.
+	// The request's query goes along when $path does and To has none.
 	To string `yaml:"to"`
 }
 
@@ -41,7 +41,8 @@ type Respond struct {
 // HeaderEdits change the fields of a head: first Remove, then Set, then Add. The
 // values are Templates with HeaderVariables.
 type HeaderEdits struct {
-	// Set are fields that replace all of their name.
+	// Set are fields that replace all of their name. $client_ip, $host and $scheme stand for
+	// the client's in their values.
 	Set map[string]string `yaml:"set"`
 	// Add are fields that go beside those of their name.
 	Add map[string]string `yaml:"add"`
@@ -55,15 +56,18 @@ func (h *HeaderEdits) Empty() bool { return len(h.Set)+len(h.Add)+len(h.Remove) 
 // Override holds the settings of a Policy that a route has of its own; nil: the
 // service's.
 type Override struct {
+	// ConnectTimeout, Timeout, IdleTimeout and TotalTimeout go before the service's.
 	ConnectTimeout *time.Duration `yaml:"connect_timeout"`
 	Timeout        *time.Duration `yaml:"timeout"`
 	IdleTimeout    *time.Duration `yaml:"idle_timeout"`
 	TotalTimeout   *time.Duration `yaml:"total_timeout"`
-	Retry          RetryOverride  `yaml:"retry"`
+	// Retry are the settings of retries that go before the service's.
+	Retry RetryOverride `yaml:"retry"`
 }
 
 // RetryOverride holds the settings of a Retry; nil: the service's.
 type RetryOverride struct {
+	// Attempts, On, RetriableStatus, GRPCStatus and PerTryTimeout go before the service's.
 	Attempts        *int           `yaml:"attempts"`
 	On              *[]string      `yaml:"on"`
 	RetriableStatus *[]int         `yaml:"retriable_status"`

@@ -75,6 +75,7 @@ func (h *HealthCheck) Kind() string {
 // Outlier says when what requests meet at an endpoint ejects it. A count of 0 is never
 // reached.
 type Outlier struct {
+	// Enabled is whether anything ejects.
 	Enabled bool `yaml:"enabled"`
 	// ConnectFailures are the failed connects in a row, Consecutive5xx the answers of 500
 	// and above, ConsecutiveGatewayErrors those of 502, 503 and 504 and the requests
@@ -101,6 +102,7 @@ type Outlier struct {
 // SuccessRate ejects the endpoints whose share of good answers is far below that of their
 // peers.
 type SuccessRate struct {
+	// Enabled is whether success rates are compared.
 	Enabled bool `yaml:"enabled"`
 	// MinHosts are the endpoints that must have had MinRequests in the Interval for their
 	// rates to be compared.
@@ -115,11 +117,14 @@ type SuccessRate struct {
 // Latency ejects the endpoints whose answers take far longer than those of their peers.
 // It compares when the success rates are compared.
 type Latency struct {
+	// Enabled is whether the times of answers are compared.
 	Enabled bool `yaml:"enabled"`
 	// Factor is how many times the median of the peers' mean times is too long.
-	Factor      float64 `yaml:"factor"`
-	MinHosts    int     `yaml:"min_hosts"`
-	MinRequests int     `yaml:"min_requests"`
+	Factor float64 `yaml:"factor"`
+	// MinHosts are the endpoints that must have had MinRequests for their times to be
+	// compared.
+	MinHosts    int `yaml:"min_hosts"`
+	MinRequests int `yaml:"min_requests"`
 }
 
 // DefaultHealth are the settings where nothing else is said.

@@ -38,6 +38,7 @@ type ListenerTLS struct {
 
 // CertificateFile is a certificate with its chain, and its key. Both may be in one file.
 type CertificateFile struct {
+	// Cert is the file of the certificate and its chain, in PEM.
 	Cert string `yaml:"cert" path:"true"`
 	// Key is the file of the key. Empty: that of the certificate.
 	Key string `yaml:"key" path:"true"`
@@ -90,9 +91,11 @@ const (
 // HSTS is the Strict-Transport-Security field (RFC 6797).
 type HSTS struct {
 	// MaxAge is how long a browser remembers; 0 makes it forget.
-	MaxAge            time.Duration `yaml:"max_age"`
-	IncludeSubdomains bool          `yaml:"include_subdomains"`
-	Preload           bool          `yaml:"preload"`
+	MaxAge time.Duration `yaml:"max_age"`
+	// IncludeSubdomains makes it count for all hosts below as well.
+	IncludeSubdomains bool `yaml:"include_subdomains"`
+	// Preload lets the makers of browsers put the host on their lists.
+	Preload bool `yaml:"preload"`
 }
 
 // Value is the value of the field.

@@ -27,7 +27,7 @@ type Retry struct {
 	On []string `yaml:"on"`
 	// RetriableStatus are statuses, from 400 to 599, that are causes too.
 	RetriableStatus []int `yaml:"retriable_status"`
-	// GRPCStatus are the statuses of gRPC, by their words in GRPCStatuses, that are causes
+	// GRPCStatus are the statuses of gRPC, by their names in lower case, that are causes
 	// for calls whose body is at hand. A call may have been executed then: who lists one
 	// says that its methods can be called twice.
 	GRPCStatus []string `yaml:"grpc_status"`
@@ -43,6 +43,7 @@ type Retry struct {
 // Backoff is the wait before a retry: a random part of Base, which doubles from retry to
 // retry up to Max.
 type Backoff struct {
+	// Base is the most that is waited before the first retry, Max before any.
 	Base time.Duration `yaml:"base"`
 	Max  time.Duration `yaml:"max"`
 }
@@ -60,6 +61,7 @@ type RetryBudget struct {
 // while the time to the response header grows beyond what it is without load, the bound
 // falls.
 type AdaptiveConcurrency struct {
+	// Enabled is whether there is such a bound.
 	Enabled bool `yaml:"enabled"`
 	// Min and Max are what the bound stays between.
 	Min int `yaml:"min"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -316,5 +317,19 @@ func TestReloadRefused(t *testing.T) {
 	mustContain(t, "refused", stderr, "usher.yaml:3:5", "was refused")
 	if code, out, _ := command(t, "drain", "--admin", admin); code != 0 || !strings.Contains(out, "draining") {
 		t.Errorf("exit %d, %q", code, out)
+	}
+}
+
+func TestSchemaCommand(t *testing.T) {
+	for file, args := range map[string][]string{
+		"usher": {"schema"}, "services": {"schema", "--catalog"},
+	} {
+		want, err := os.ReadFile("../../docs/reference/" + file + ".schema.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, out, stderr := command(t, args...); code != 0 || out != string(want) {
+			t.Errorf("%v: exit %d, %d bytes of %d, %s", args, code, len(out), len(want), stderr)
+		}
 	}
 }
