@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 // What is given to operators for watching usher, held against a usher that has met about
 // everything, and a real Prometheus that scrapes it.
 func TestMonitoring(t *testing.T) {
+	// Requests are traced, though nobody receives the traces.
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+closedPort(t))
 	b := startBusy(t)
 	p := promtest.Start(t, promtest.Options{RuleFiles: []string{deployed(t, "prometheus/usher-alerts.yaml")}},
 		strings.TrimPrefix(b.admin, "http://"))
@@ -21,6 +24,21 @@ func TestMonitoring(t *testing.T) {
 	t.Run("metrics", b.metricsAreComplete)
 	t.Run("rules", func(t *testing.T) { b.rulesAskForWhatExists(t, p) })
 	t.Run("dashboard", func(t *testing.T) { b.dashboard(t, p) })
+	t.Run("exemplars", func(t *testing.T) { b.exemplars(t, p) })
+}
+
+// exemplars: the trace of a request is found by its latency.
+func (b *busy) exemplars(t *testing.T, p *promtest.Server) {
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	b.ask(http.MethodGet, b.web, "slow.test", "", "Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+	expr := `usher_request_duration_seconds_bucket{service="slow"}`
+	eventually(t, patience, "the exemplar at Prometheus", func() bool {
+		got, err := p.Exemplars(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(got, func(labels map[string]string) bool { return labels["trace_id"] == trace })
+	})
 }
 
 // documented are the metrics that usher promises, with the labels of each.
