@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,6 +106,7 @@ func documented() []string {
 // suffixes of histograms, and the number of series of usher's own.
 type exposition struct {
 	labels map[string]map[string]bool
+	types  map[string]string
 	series int
 }
 
@@ -118,21 +120,20 @@ func (u *usher) scrape() exposition {
 
 func parseExposition(t testing.TB, body string) exposition {
 	t.Helper()
-	e := exposition{labels: map[string]map[string]bool{}}
-	histograms := map[string]bool{}
+	e := exposition{labels: map[string]map[string]bool{}, types: map[string]string{}}
 	label := regexp.MustCompile(`([a-z0-9_]+)="(?:[^"\\]|\\.)*"`)
 	for line := range strings.Lines(body) {
 		line = strings.TrimSpace(line)
 		if name, found := strings.CutPrefix(line, "# TYPE "); found {
 			name, kind, _ := strings.Cut(name, " ")
-			histograms[name] = kind == "histogram"
+			e.types[name] = kind
 		}
 		m := sampleLine.FindStringSubmatch(line)
 		if m == nil || strings.HasPrefix(line, "#") {
 			continue
 		}
 		name := m[1]
-		if base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, ""); histograms[base] {
+		if base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, ""); e.types[base] == "histogram" {
 			name = base
 		}
 		if e.labels[name] == nil {
@@ -148,7 +149,7 @@ func parseExposition(t testing.TB, body string) exposition {
 	return e
 }
 
-// has says what a selector of an expression asks for that usher does not show; empty:
+// lacks says what a selector of an expression asks for that usher does not show; empty:
 // nothing.
 func (e exposition) lacks(s promtest.Selector) string {
 	name := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(s.Metric, "")
@@ -189,8 +190,30 @@ func (b *busy) metricsAreComplete(t *testing.T) {
 			t.Errorf("no %s", prefix)
 		}
 	}
+	got.areIn(t, read(t, filepath.Join(promtest.Root(t), "docs", "reference", "metrics.md")))
 	_, body := get(t, b.admin+"/metrics", "")
 	if said, ok := promtest.Promtool(t, body, "check", "metrics"); !ok || strings.TrimSpace(said) != "" {
 		t.Errorf("promtool check metrics: %s", said)
+	}
+}
+
+// areIn fails the test if the reference says something else of the metrics than usher does.
+func (e exposition) areIn(t *testing.T, reference string) {
+	t.Helper()
+	row := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([a-z_, ]*) \\| .+ \\|$")
+	said := map[string][]string{}
+	for _, m := range row.FindAllStringSubmatch(reference, -1) {
+		labels := strings.Split(m[3], ", ")
+		slices.Sort(labels)
+		said[m[1]] = []string{m[2], strings.Join(labels, ",")}
+	}
+	for name, labels := range e.labels {
+		if !strings.HasPrefix(name, "usher_") {
+			continue
+		}
+		has := slices.DeleteFunc(slices.Sorted(maps.Keys(labels)), func(l string) bool { return l == "le" })
+		if want := []string{e.types[name], strings.Join(has, ",")}; !slices.Equal(said[name], want) {
+			t.Errorf("docs/reference/metrics.md says of %s: %v, and it is %v", name, said[name], want)
+		}
 	}
 }
