@@ -22,8 +22,8 @@ func BenchmarkScrape(b *testing.B) {
 				service := fmt.Sprintf("service-%d", i)
 				s.Downstream.Acquire(service+".example.com/", service).Count(sample(web))
 				s.Downstream.Upstream.Acquire(service).Opened(time.Millisecond)
-				address := fmt.Sprintf("10.0.%d.%d:8080", i/256, i%256)
-				s.Downstream.Endpoints.Acquire(service, address, &inFlight[i]).Answered(0, http.StatusOK, time.Millisecond)
+				endpoint := s.Downstream.Endpoints.Acquire(service, fmt.Sprintf("10.0.0.1:%d", i), &inFlight[i])
+				endpoint.Answered(0, http.StatusOK, time.Millisecond)
 				s.Health.Acquire(service)
 			}
 			h := s.Handler()

@@ -35,14 +35,15 @@ func TestAlertRules(t *testing.T) {
 			t.Errorf("promtool %v: %s", args, said)
 		}
 	}
-	fires := map[string]bool{}
-	for _, m := range regexp.MustCompile(`- alertname: (\w+)\n.*\n +exp_alerts:\n +- `).FindAllStringSubmatch(read(t, tests), -1) {
-		fires[m[1]] = true
+	named := func(form string) map[string]bool {
+		out := map[string]bool{}
+		for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(read(t, tests), -1) {
+			out[m[1]] = true
+		}
+		return out
 	}
-	rests := map[string]bool{}
-	for _, m := range regexp.MustCompile(`- \{alertname: (\w+), eval_time: \w+\}`).FindAllStringSubmatch(read(t, tests), -1) {
-		rests[m[1]] = true
-	}
+	fires := named(`- alertname: (\w+)\n.*\n +exp_alerts:\n +- `)
+	rests := named(`- \{alertname: (\w+), eval_time: \w+\}`)
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, rules), -1)
 	for _, m := range alerts {
 		if !fires[m[1]] || !rests[m[1]] {
@@ -123,7 +124,9 @@ func (e exposition) checkAlert(t *testing.T, p *promtest.Server, r promtest.Rule
 		return
 	}
 	text := read(t, filepath.Join(promtest.Root(t), r.Annotations["runbook_url"]))
-	for _, heading := range []string{"# " + r.Name, "## What it means", "## How to look", "## What to do", "## When to silence"} {
+	for _, heading := range []string{
+		"# " + r.Name, "## What it means", "## How to look", "## What to do", "## When to silence",
+	} {
 		if !strings.Contains(text, heading+"\n") {
 			t.Errorf("the runbook of %s has no %q", r.Name, heading)
 		}

@@ -84,7 +84,9 @@ func beStranger(r *rand.Rand, address string, n int) error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
 			return err
 		}
 	}

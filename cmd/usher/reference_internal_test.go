@@ -81,7 +81,8 @@ func families(t *testing.T) (out []metricFamily) {
 		defer close(ch)
 		described.Describe(ch)
 	}()
-	desc := regexp.MustCompile(`^Desc\{fqName: ("[^"]*"), help: ("(?:[^"\\]|\\.)*"), unit: "", constLabels: \{\}, variableLabels: \{(.*)\}\}$`)
+	desc := regexp.MustCompile(`^Desc\{fqName: ("[^"]*"), help: ("(?:[^"\\]|\\.)*"), ` +
+		`unit: "", constLabels: \{\}, variableLabels: \{(.*)\}\}$`)
 	for d := range ch {
 		if strings.Contains(d.String(), `fqName: "usher_`) {
 			m := desc.FindStringSubmatch(d.String())
@@ -129,7 +130,7 @@ service or endpoint has left it is shown once more and then forgotten.
 		}
 	}
 	if updates() {
-		if err := os.WriteFile(metricsReference, []byte(b.String()), 0o644); err != nil { //nolint:gosec // it is to be read
+		if err := os.WriteFile(metricsReference, []byte(b.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
