@@ -95,18 +95,10 @@ func (e exposition) mustAnswer(t *testing.T, p *promtest.Server, where, expr str
 		t.Errorf("%s: %s: %v", where, expr, err)
 	}
 	for _, s := range selectors {
-		if slices.Contains(elsewhere(), s.Metric) {
-			continue
-		}
 		if lack := e.lacks(s); lack != "" {
 			t.Errorf("%s: %s: %s", where, expr, lack)
 		}
 	}
-}
-
-// elsewhere are metrics that another part of usher brings.
-func elsewhere() []string {
-	return []string{"usher_access_log_dropped_total", "usher_admin_requests_total"}
 }
 
 func (e exposition) checkAlert(t *testing.T, p *promtest.Server, r promtest.Rule) {

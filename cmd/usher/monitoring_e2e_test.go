@@ -99,6 +99,8 @@ func documented() []string {
 		build_info{goversion,version}
 		ready{}
 		log_messages_total{level}
+		access_log_dropped_total{}
+		admin_requests_total{code,path}
 	`)
 }
 
