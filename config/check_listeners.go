@@ -67,7 +67,7 @@ func (c *checker) limits(l Limits) {
 
 func (c *checker) telemetry(t Telemetry) {
 	if t.UpstreamSeries < 0 {
-		c.bad("telemetry.upstream_series", "upstream_series is negative; 0 means that no endpoint has series of its own")
+		c.bad("telemetry.upstream_series", "upstream_series is negative; 0 means that no endpoint has its own series")
 	}
 }
 

@@ -64,6 +64,8 @@ func (d *Discovery) Track(registry string) {
 	d.resets.WithLabelValues(registry)
 	d.updates.WithLabelValues(registry, "changed")
 	d.updates.WithLabelValues(registry, "unchanged")
+	d.errors.WithLabelValues(registry, "timeout")
+	d.errors.WithLabelValues(registry, "unreachable")
 }
 
 // Forget ends the series of a registry.

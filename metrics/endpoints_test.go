@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // tries are the samples of the tries and of the requests in flight.
@@ -118,25 +116,5 @@ func BenchmarkEndpointAnswered(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ep.Answered(0, 200, time.Millisecond)
-	}
-}
-
-func BenchmarkCollectEndpoints(b *testing.B) {
-	d := newDownstream(nil)
-	d.Endpoints.Limit(2000)
-	gauges := make([]atomic.Int64, 10_000)
-	for i := range gauges {
-		ep := d.Endpoints.Acquire(fmt.Sprintf("s%d", i/3), fmt.Sprintf("10.0.%d.%d:80", i/256, i%256), &gauges[i])
-		ep.Answered(0, 200, time.Millisecond)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		ch := make(chan prometheus.Metric, 1024)
-		go func() {
-			d.Endpoints.Collect(ch)
-			close(ch)
-		}()
-		for range ch { //nolint:revive // only taken
-		}
 	}
 }

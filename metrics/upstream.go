@@ -179,8 +179,12 @@ func (c *Connections) collect(ch chan<- prometheus.Metric, idle int64) {
 		gauge(open-idle, "active")
 		collectHistogram(ch, descConnectDuration, h, c.service)
 	}
-	if n := c.exhausted.Load(); n != nil {
-		ch <- prometheus.MustNewConstMetric(descPoolExhausted, prometheus.CounterValue, float64(n.Value()), c.service)
+	if n := c.exhausted.Load(); n != nil || c.durations.Load() != nil {
+		v := 0.0
+		if n != nil {
+			v = float64(n.Value())
+		}
+		ch <- prometheus.MustNewConstMetric(descPoolExhausted, prometheus.CounterValue, v, c.service)
 	}
 	cells := c.errors.Load()
 	for why := ConnectError(0); cells != nil && why < connectErrors; why++ {

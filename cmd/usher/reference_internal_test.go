@@ -12,7 +12,7 @@ import (
 	"usher/cmd/usher/internal/manual"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/reference/cli.md")
+var update = flag.Bool("update", false, "rewrite docs/reference")
 
 // TestReferenceCommands: the reference of the commands is what they say of themselves.
 func TestReferenceCommands(t *testing.T) {

@@ -242,3 +242,22 @@ func strs(list []any) (out []string) {
 	}
 	return out
 }
+
+// Rule is one of the rules that a Server has loaded.
+type Rule struct {
+	// Type is alerting or recording.
+	Type, Name, Query   string
+	Labels, Annotations map[string]string
+}
+
+// Rules returns those that are loaded.
+func (s *Server) Rules() (out []Rule, err error) {
+	var data struct {
+		Groups []struct{ Rules []Rule }
+	}
+	err = s.ask("rules", nil, &data)
+	for _, g := range data.Groups {
+		out = append(out, g.Rules...)
+	}
+	return out, err
+}

@@ -208,7 +208,9 @@ func (h *house) GenerationsAround(ctx context.Context, _, _ time.Time) api.Gener
 
 func (h *house) Generation(context.Context, uint64) (g api.Generation, known bool) { return g, false }
 
-func (h *house) Diff(context.Context, uint64, uint64) (api.Diff, error) { return api.Diff{}, ErrUnknown }
+func (h *house) Diff(context.Context, uint64, uint64) (api.Diff, error) {
+	return api.Diff{}, ErrUnknown
+}
 
 func (h *house) Pin(context.Context, uint64) (api.Pinned, error) { return api.Pinned{}, h.did("pin") }
 
