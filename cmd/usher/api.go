@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"usher/cmd/usher/internal/api"
@@ -99,7 +100,30 @@ func (a *app) healthView(key watcher.Key, in *watcher.Instance) *api.Health {
 
 // Routes implements admin.API.
 func (a *app) Routes() api.Routes {
-	t := a.proxy.Table()
+	version, _ := a.catalogs.now() // before the table: what changes meanwhile is seen next time
+	return a.routesMade.get(a.proxy.Table(), version, routesView)
+}
+
+// madeRoutes remembers the routes as they are told, for as long as neither the table nor the
+// standing of an endpoint changes: there may be many, and dashboards ask often.
+type madeRoutes struct {
+	mu      sync.Mutex
+	table   *routetable.Table
+	version uint64
+	routes  api.Routes
+}
+
+func (m *madeRoutes) get(t *routetable.Table, version uint64, made func(*routetable.Table) api.Routes) api.Routes {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.table != t || m.version != version {
+		m.table, m.version, m.routes = t, version, made(t)
+	}
+	return m.routes
+}
+
+// routesView are the routes of a table as the API tells of them.
+func routesView(t *routetable.Table) api.Routes {
 	out := api.Routes{
 		Version: t.Version, Routes: []api.Route{}, Conflicts: []api.Conflict{},
 		Refused: refusals(t.Refused()), Notices: refusals(t.Notices()),

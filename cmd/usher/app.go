@@ -54,6 +54,8 @@ type app struct {
 	standing standing
 	traffic  *traffic.Sampler
 	catalogs catalogs
+	// routesMade are the routes as they were told last.
+	routesMade madeRoutes
 	// health changes are gathered before they are told.
 	transitions *transitions
 	reloads     *reloads

@@ -200,10 +200,11 @@ func (a *app) Version() api.Version { return api.Version(buildVersion()) }
 // Config implements admin.Observer.
 func (a *app) Config() api.Config {
 	_, state := a.standing.now()
-	return api.Config{
-		ConfigState: state,
-		Settings:    []api.Setting{}, // those of config.Config.Settings, once there are any
+	v := api.Config{ConfigState: state, Settings: []api.Setting{}}
+	for _, s := range a.config.Load().Settings() {
+		v.Settings = append(v.Settings, api.Setting(s))
 	}
+	return v
 }
 
 // acmeOrigin is where the certificates come from that usher obtains.

@@ -14,7 +14,8 @@ type API interface {
 	Registries() []api.Registry
 	// Services returns the services of the table in use, by name, then registry.
 	Services() []api.Service
-	// Routes returns the routes of the table in use, and what is not served.
+	// Routes returns the routes of the table in use, and what is not served. Who asks does not
+	// change them.
 	Routes() api.Routes
 	// Release ends the holds of a service, given by name or name@registry, and returns
 	// how many instances it released. known is false when there is no such service.

@@ -303,7 +303,8 @@ func TestControl(t *testing.T) {
 		"/api/v1/reload": `"hash"`, "/api/v1/drain": `{"draining":true}`, "/api/v1/undrain": `{"draining":false}`,
 		"/api/v1/holds/a@b/release": `{"released":1}`,
 	} {
-		if resp, body := ask(t, s, http.MethodPost, path); resp.StatusCode != http.StatusOK || !strings.Contains(body, want) {
+		resp, body := ask(t, s, http.MethodPost, path)
+		if resp.StatusCode != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %s %s", path, resp.Status, body)
 		}
 	}
