@@ -3,7 +3,6 @@ package dashboard_test
 import (
 	"testing"
 
-	"usher/cmd/usher/internal/api"
 	"usher/cmd/usher/internal/browsertest"
 )
 
@@ -23,10 +22,19 @@ func TestDashboardToken(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
 	d.token = "open sesame"
-	browsertest.Play(t, d.URL, "token", browsertest.Deeds{"event": func(text string) error {
-		d.events.Add(api.Event{Kind: "reload", Message: text})
-		return nil
-	}})
+	browsertest.Play(t, d.URL, "token", browsertest.Deeds{"event": d.happen})
+}
+
+func TestDashboardKeyboard(t *testing.T) {
+	t.Parallel()
+	browsertest.Play(t, newDouble(t).URL, "keyboard", nil)
+}
+
+// Pins, holds, comparison, the theme, events; nothing is asked while nobody looks.
+func TestDashboardUse(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	browsertest.Play(t, d.URL, "use", browsertest.Deeds{"event": d.happen, "restart": d.restart})
 }
 
 func TestDashboardUnreachable(t *testing.T) {

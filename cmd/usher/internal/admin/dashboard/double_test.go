@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ const evil = `<img src=x onerror="window.pwned=1">`
 // types, such as no registry would let a test have: hostile names, every state at once.
 type double struct {
 	*httptest.Server
-	events events.Log
+	events atomic.Pointer[events.Log]
 	stop   chan struct{}
 	// started is the start of the process: with another, the dashboard begins anew.
 	started time.Time
@@ -67,8 +68,9 @@ func newDouble(t *testing.T) *double {
 		d.mu.Unlock()
 		d.answer(w, r, api.Released{Released: 2})
 	})
-	d.events.Add(api.Event{Kind: "generation", Message: "generation 7: route added", Generation: 7})
-	d.events.Add(api.Event{Kind: "health", Level: "warn", Message: evil + " ejected", Service: evil, Instance: evil})
+	d.events.Store(&events.Log{})
+	d.events.Load().Add(api.Event{Kind: "generation", Message: "generation 7: route added", Generation: 7})
+	d.events.Load().Add(api.Event{Kind: "health", Level: "warn", Message: evil + " ejected", Service: evil, Instance: evil})
 	d.Server = httptest.NewServer(d.whileThere(mux))
 	t.Cleanup(func() {
 		close(d.stop)
@@ -107,6 +109,22 @@ func (d *double) pin(n *uint64) {
 	d.pinned = n
 }
 
+// happen makes something happen.
+func (d *double) happen(text string) error {
+	d.events.Load().Add(api.Event{Kind: "reload", Level: "warn", Message: text})
+	return nil
+}
+
+// restart plays another process, to which nothing has happened.
+func (d *double) restart(string) error {
+	d.mu.Lock()
+	d.started = at(0)
+	d.mu.Unlock()
+	d.events.Store(&events.Log{})
+	d.CloseClientConnections()
+	return nil
+}
+
 // allowed says whether a request has the token, if there is one.
 func (d *double) allowed(w http.ResponseWriter, r *http.Request) bool {
 	d.mu.Lock()
@@ -136,7 +154,7 @@ func (d *double) answer(w http.ResponseWriter, r *http.Request, v any) {
 // stream answers with the events so far, or as they come.
 func (d *double) stream(w http.ResponseWriter, r *http.Request) {
 	last, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64)
-	past, coming, stop := d.events.Subscribe(last)
+	past, coming, stop := d.events.Load().Subscribe(last)
 	defer stop()
 	if !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 		d.answer(w, r, past)

@@ -2,7 +2,7 @@ import { onRefused, token } from './api.js'
 import { askToken } from './dialog.js'
 import { fill, h } from './dom.js'
 import { follow } from './live.js'
-import { parse } from './router.js'
+import { forgo, parse } from './router.js'
 import { announce } from './say.js'
 import { startShell } from './shell.js'
 import { scope } from './signal.js'
@@ -29,6 +29,7 @@ let opened = ''
 // show puts the page that the address names into the middle. The focus goes to its title
 // when the page is another, so that a screen reader starts there.
 function show() {
+  forgo()
   const { name, parts, query } = parse(location.hash)
   const page = name === 'services' && parts.length ? service : pages[name]
   open?.close()
@@ -61,6 +62,12 @@ function mark(name) {
     }
   }
 }
+
+// The address behind # names a page, so the link past the navigation cannot use it.
+document.getElementById('skip').addEventListener('click', (event) => {
+  event.preventDefault()
+  main.focus()
+})
 
 // "/" goes to the filter of the page, as in many a tool.
 document.addEventListener('keydown', (event) => {

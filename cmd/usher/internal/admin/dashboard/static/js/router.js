@@ -26,7 +26,14 @@ export function to(name, parts = [], query = {}) {
   return `#/${name === 'overview' && !parts.length ? '' : path}${search ? `?${search}` : ''}`
 }
 
-// remember puts what a page is set to into its address, without a step of the history.
+let pending = 0
+
+// remember puts what a page is set to into its address, without a step of the history; a
+// while later, for a browser takes only so many.
 export function remember(name, parts, query) {
-  history.replaceState(null, '', to(name, parts, query))
+  clearTimeout(pending)
+  pending = setTimeout(() => history.replaceState(null, '', to(name, parts, query)), 250)
 }
+
+// forgo drops what is not in the address yet: another page is there.
+export const forgo = () => clearTimeout(pending)
