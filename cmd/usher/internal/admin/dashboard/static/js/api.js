@@ -48,6 +48,7 @@ async function reason(response) {
   try {
     const body = await response.json()
     if (body?.error) return body.error
+    if (body?.problems?.length) return body.problems.join('; ')
   } catch {
     // no JSON: a proxy in between, perhaps
   }

@@ -1,3 +1,4 @@
+import { get } from './api.js'
 import { fill, h } from './dom.js'
 import { onEvent } from './live.js'
 import { poll, throttled } from './poll.js'
@@ -38,4 +39,17 @@ export function keepFresh(root, scope, read, show, { period = every } = {}) {
   }))
   scope.add(onEvent((e) => e.kind !== 'certificate' && again()))
   return reading.now
+}
+
+// cachedRoutes are the routes, read again when the table is another, or after a while: there
+// may be many, and who shows a few of them asks often.
+let cached = null
+
+export function cachedRoutes(stop) {
+  const generation = overview.get()?.generation
+  if (cached && cached.generation === generation && performance.now() - cached.at < every) return cached.answer
+  const answer = get('/routes', { signal: stop })
+  cached = { generation, at: performance.now(), answer }
+  answer.catch(() => { cached = null })
+  return answer
 }

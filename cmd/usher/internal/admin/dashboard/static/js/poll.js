@@ -1,5 +1,8 @@
 // poll runs a task again and again, a while after it ended, and not while nobody looks.
-// The task is given a signal that ends it. now() runs it at once.
+// The task is given a signal that ends it. now() runs it at once. One that takes long is run
+// less often, so that a large usher is not kept busy by who looks at it.
+const rest = 10
+
 export function poll(task, every) {
   const controller = new AbortController()
   let timer = 0
@@ -14,6 +17,7 @@ export function poll(task, every) {
       return
     }
     running = true
+    const begin = performance.now()
     try {
       await task(controller.signal)
     } catch (err) {
@@ -21,7 +25,8 @@ export function poll(task, every) {
     }
     running = false
     if (controller.signal.aborted || document.hidden) return
-    timer = setTimeout(turn, again ? 0 : every)
+    const took = performance.now() - begin
+    timer = setTimeout(turn, again ? took : Math.max(every, rest * took))
     again = false
   }
 

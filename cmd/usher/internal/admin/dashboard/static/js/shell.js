@@ -90,6 +90,7 @@ function showReach(r) {
     const last = r.at ? `What is shown is from ${clock(r.at)}, ${span((Date.now() - r.at) / 1000)} ago.`
       : 'Nothing has been heard of it yet.'
     setText(at('unreachable-since'), last)
+    setText(at('unreachable-what'), r.silent ? 'usher does not answer' : 'The state of usher could not be read')
     setText(at('unreachable-why'), r.why)
   }
   if (wasOk !== r.ok && !r.token) {

@@ -4,14 +4,13 @@ import { poll } from './poll.js'
 import { signal } from './signal.js'
 
 const every = 2000
-const lost = 12_000
 
 // overview is the last one that came; null: none has.
 export const overview = signal(null)
 
 // reach says whether usher answers: ok, or since when it does not and why; token says that
 // it asks for one.
-export const reach = signal({ ok: true, at: null, since: null, why: '', token: false })
+export const reach = signal({ ok: true, at: null, since: null, why: '', silent: false, token: false })
 
 let running = null
 
@@ -37,21 +36,18 @@ function took(next) {
     forget()
     restart()
   }
-  reach.set({ ok: true, at: Date.now(), since: null, why: '', token: false })
+  reach.set({ ok: true, at: Date.now(), since: null, why: '', silent: false, token: false })
   overview.set(next)
 }
 
 function failed(err) {
   const old = reach.get()
   const token = err instanceof ApiError && err.status === 401
-  reach.set({ ok: false, at: old.at, since: old.since ?? Date.now(), why: err.message, token })
+  reach.set({ ok: false, at: old.at, since: old.since ?? Date.now(), why: err.message, silent: err.status === 0, token })
 }
 
-// stale says that what is shown is of a while ago.
-export const stale = () => !reach.get().ok && Date.now() - (reach.get().at ?? 0) > lost
-
-// past holds the figures of the last minutes that the API has no history of, as differences
-// of totals: a service's. The figures of a service whose counters began anew are dropped.
+// history holds the figures of the last minutes that the API has no history of, as differences
+// of totals: a service's. Those of a service whose counters began anew are dropped.
 export function history(length = 150) {
   const points = []
   let last = null

@@ -1,7 +1,7 @@
 import { fill, h, setText } from './dom.js'
 
 const rowHeight = 34
-const more = 8 // rows drawn above and below those in sight
+const more = 6 // rows drawn above and below those in sight
 
 // virtualTable shows a long list: only the rows in sight exist, and what it tells of itself
 // (aria-rowcount, aria-rowindex) is of all of them. A column is {key, title, class, sort,
@@ -22,6 +22,8 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
   let sorted = order ?? { key: columns.find((c) => c.sort)?.key, down: false }
   const rows = new Map() // by index in shown
   let frame = 0
+  let top = 0 // of what is in sight, and its height: reading them while drawing costs a layout
+  let height = 600
 
   function header() {
     fill(head, columns.map((c) => {
@@ -75,8 +77,8 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
 
   function draw() {
     frame = 0
-    const first = Math.max(0, Math.floor(box.scrollTop / rowHeight) - more)
-    const last = Math.min(shown.length, Math.ceil((box.scrollTop + (box.clientHeight || 600)) / rowHeight) + more)
+    const first = Math.max(0, Math.min(Math.floor(top / rowHeight) - more, shown.length - 1))
+    const last = Math.min(shown.length, Math.ceil((top + height) / rowHeight) + more)
     for (const [i, el] of rows) {
       if (i >= first && i < last) continue
       if (el.contains(document.activeElement)) box.focus({ preventScroll: true })
@@ -112,17 +114,24 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
     const to = Number(row.dataset.index) + by
     if (to < 0 || to >= shown.length) return
     event.preventDefault()
-    const top = to * rowHeight
-    if (top < box.scrollTop) box.scrollTop = top
-    const below = top + 3 * rowHeight - box.clientHeight
+    const above = to * rowHeight
+    const below = above + 3 * rowHeight - box.clientHeight
+    if (above < box.scrollTop) box.scrollTop = above
     if (below > box.scrollTop) box.scrollTop = below
+    top = box.scrollTop
     draw()
     rows.get(to)?.querySelector('a, button')?.focus({ preventScroll: true })
   }
 
-  box.addEventListener('scroll', () => { frame ||= requestAnimationFrame(draw) }, { passive: true })
+  box.addEventListener('scroll', () => {
+    top = box.scrollTop
+    frame ||= requestAnimationFrame(draw)
+  }, { passive: true })
   box.addEventListener('keydown', move)
-  const resized = new ResizeObserver(() => { frame ||= requestAnimationFrame(draw) })
+  const resized = new ResizeObserver(() => {
+    height = box.clientHeight
+    frame ||= requestAnimationFrame(draw)
+  })
   resized.observe(box)
   header()
 
@@ -136,7 +145,8 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
     filter(text, which) {
       words = text.toLowerCase().split(/\s+/).filter(Boolean)
       keep = which ?? null
-      box.scrollTop = 0
+      if (top) box.scrollTop = 0
+      top = 0
       apply()
     },
     destroy() {

@@ -2,7 +2,7 @@ import { get, post } from '../api.js'
 import { confirmed } from '../dialog.js'
 import { badge, button, empty, fillOnce, h, link, simpleTable } from '../dom.js'
 import { clock, count, exact, plural, since, span } from '../format.js'
-import { keepFresh } from '../fresh.js'
+import { cachedRoutes, keepFresh } from '../fresh.js'
 import { to } from '../router.js'
 import { say } from '../say.js'
 
@@ -13,7 +13,7 @@ export const nameOf = (s) => (s.registry ? `${s.name}@${s.registry}` : s.name)
 export function show(root, { scope }) {
   const body = h('div', { class: 'stack' })
   root.append(body)
-  const again = keepFresh(root, scope, (stop) => Promise.all([get('/holds', { signal: stop }), get('/routes', { signal: stop })]),
+  const again = keepFresh(root, scope, (stop) => Promise.all([get('/holds', { signal: stop }), cachedRoutes(stop)]),
     ([holds, routes]) => fillOnce(body, holdList(holds, () => again()), refusalTable('Refused rules', routes.refused),
       refusalTable('Notices', routes.notices), conflictList(routes.conflicts)), { period: 5000 })
 }

@@ -1,7 +1,7 @@
 import { get } from '../api.js'
 import { badge, card, empty, fill, fillOnce, h, simpleTable } from '../dom.js'
 import { bytes, clock, count, duration, exact, quantile, rate, since, span, tickTime, words } from '../format.js'
-import { keepFresh } from '../fresh.js'
+import { cachedRoutes, keepFresh } from '../fresh.js'
 import { codeLines, errorLines, latencyLines } from '../lines.js'
 import { events } from '../live.js'
 import { plot } from '../plot.js'
@@ -33,7 +33,7 @@ export function show(root, { parts: [name], scope }) {
   }, { period: 2000 })
 }
 
-const read = (name, stop) => Promise.all([get(`/services/${encodeURIComponent(name)}`, { signal: stop }), get('/routes', { signal: stop })])
+const read = (name, stop) => Promise.all([get(`/services/${encodeURIComponent(name)}`, { signal: stop }), cachedRoutes(stop)])
 
 // view is a service of one registry.
 function view(s, scope, again) {
