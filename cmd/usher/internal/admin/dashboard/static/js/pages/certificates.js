@@ -29,7 +29,7 @@ export function show(root, { scope }) {
     const now = Date.now()
     const soonest = list.toSorted((a, b) => new Date(a.not_after) - new Date(b.not_after))
     fillOnce(body, simpleTable('Certificates, the next to expire first',
-      [['Names', 'wide'], ['Good for'], ['Until'], ['Issuer', 'wide'], ['Listeners'], ['Origin', 'wide']],
+      [['Names', 'wide'], ['Good for'], ['Until', 'day'], ['Issuer', 'wide'], ['Listeners'], ['Origin', 'wide']],
       soonest.map((c) => [
         [h('strong', {}, c.names.join(', ') || c.subject), h('div', { class: 'muted' }, `serial ${c.serial}`)],
         [left(c, now), c.problem && h('div', { class: 'cause' }, c.problem)],

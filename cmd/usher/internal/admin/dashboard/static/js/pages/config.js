@@ -25,7 +25,7 @@ const columns = [
 export function show(root, { query, scope }) {
   let words = query.get('q') ?? ''
   let kind = keeps[query.get('show')] === undefined ? 'all' : query.get('show')
-  const head = h('div', {})
+  const head = h('div', { class: 'head' })
   const said = h('p', { class: 'count', role: 'status' })
   const table = virtualTable('Settings', {
     name: 'config', columns, search: (s) => `${s.path} ${valueOf(s.value)} ${s.origin}`, keyOf: (s) => s.path,
