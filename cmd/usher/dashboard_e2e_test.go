@@ -28,7 +28,7 @@ admin: {address: "127.0.0.1:0"}
 registries: [{type: consul, address: %q}]
 services: {shop: {timeout: 5s, retry: {attempts: 2}}}
 `, c.cert, c.key, agent.Addr()))
-	s.u.waitLog(`"listener":"secure"`)
+	s.u.waitLog(`"msg":"configuration reloaded"`)
 	startLoad(t, s.u.web+"/", "shop.test", lowRate)
 	lost := startLoad(t, s.u.web+"/", "nowhere.test", 3) // for some errors of usher's own
 	browsertest.Play(t, s.u.admin, "live", s.deeds())

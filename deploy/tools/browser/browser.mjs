@@ -4,13 +4,14 @@ import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { chromium } from 'playwright-core'
 
-export const patience = 30_000
+export const patience = 60_000
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
 
 // open starts one for the dashboard at a URL; pictures is the folder for screenshots.
 export async function open(url, pictures) {
   const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM, args: ['--no-sandbox', '--disable-background-networking', '--disable-gpu']
+    executablePath: process.env.CHROMIUM,
+    args: ['--no-sandbox', '--disable-background-networking', '--disable-gpu']
   })
   return new Session(browser, url, pictures)
 }
@@ -23,11 +24,14 @@ class Session {
   // page opens a tab. Its theme is light or dark.
   async page({ theme = 'light', width = 1440, height = 900, reduced = false } = {}) {
     const context = await this.browser.newContext({
-      colorScheme: theme, viewport: { width, height }, reducedMotion: reduced ? 'reduce' : 'no-preference'
+      colorScheme: theme,
+      viewport: { width, height },
+      reducedMotion: reduced ? 'reduce' : 'no-preference'
     })
     await context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (e) =>
-        console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`))
+        console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)
+      )
     })
     const page = await context.newPage()
     page.setDefaultTimeout(patience)
@@ -58,11 +62,17 @@ class Session {
   // usable runs axe and notes what is serious.
   async usable(page, name) {
     await page.evaluate(axe)
-    const result = await page.evaluate(() => globalThis.axe.run(document, {
-      preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-    }))
+    const result = await page.evaluate(() =>
+      globalThis.axe.run(document, {
+        preload: false,
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
+      })
+    )
     for (const v of result.violations) {
-      const where = v.nodes.slice(0, 3).map((n) => `${n.target.join(' ')}: ${n.any[0]?.message ?? n.failureSummary}`).join('; ')
+      const where = v.nodes
+        .slice(0, 3)
+        .map((n) => `${n.target.join(' ')}: ${n.any[0]?.message ?? n.failureSummary}`)
+        .join('; ')
       const text = `axe, ${name}: ${v.impact} ${v.id}: ${where}`
       if (v.impact === 'serious' || v.impact === 'critical') this.wrong.push(text)
       else console.log(text)

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a script may take: a passing one never takes so long.
-const patience = 4 * time.Minute
+const patience = 10 * time.Minute
 
 // Deeds are what a script may ask of its test, by name. The argument is the script's.
 type Deeds map[string]func(arg string) error

@@ -10,7 +10,11 @@ export async function play(session) {
   const more = [
     ['service', `#/services/${encodeURIComponent(`${evil}@consul-dc1`)}`, '.page-services .table tbody tr'],
     ['compare', '#/timeline?from=1&to=3', '.change'],
-    ['explained', `#/explain?url=${encodeURIComponent('http://x/')}&header=${encodeURIComponent(evil)}`, '.verdict'],
+    [
+      'explained',
+      `#/explain?url=${encodeURIComponent('http://x/')}&header=${encodeURIComponent(evil)}`,
+      '.verdict'
+    ],
     ['routes', `#/routes?q=${encodeURIComponent('onerror')}`, '.vt-row[data-index]'],
     ['services', `#/services?q=${encodeURIComponent('onerror')}`, '.vt-row[data-index]'],
     ['config', `#/config?q=${encodeURIComponent('onerror')}`, '.vt-row[data-index]'],
@@ -23,7 +27,8 @@ export async function play(session) {
     await page.goto(`${session.url}/${hash}`)
     await page.waitForSelector(there)
     const found = await page.evaluate(() => ({
-      pwned: window.pwned, images: [...document.images].filter((i) => !i.src.endsWith('/favicon.svg')).length,
+      pwned: window.pwned,
+      images: [...document.images].filter((i) => !i.src.endsWith('/favicon.svg')).length,
       handlers: document.querySelectorAll('[onerror], main script, main [style*="url"]').length
     }))
     holds(`${name} takes nothing for HTML`, !found.pwned && !found.images && !found.handlers)

@@ -2,14 +2,19 @@
 import { holds, same } from '../browser.mjs'
 
 // focus is what has it: its text or label, and whether an outline shows it.
-const focus = (page) => page.evaluate(() => {
-  const el = document.activeElement
-  const style = getComputedStyle(el)
-  return {
-    id: el.id, tag: el.tagName, text: (el.getAttribute('aria-label') ?? el.textContent).trim(), column: el.dataset.column,
-    row: el.closest('[data-index]')?.dataset.index, seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0
-  }
-})
+const focus = (page) =>
+  page.evaluate(() => {
+    const el = document.activeElement
+    const style = getComputedStyle(el)
+    return {
+      id: el.id,
+      tag: el.tagName,
+      text: (el.getAttribute('aria-label') ?? el.textContent).trim(),
+      column: el.dataset.column,
+      row: el.closest('[data-index]')?.dataset.index,
+      seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0
+    }
+  })
 
 // tab goes on to the next stop, which must be seen.
 async function tab(page, times = 1) {

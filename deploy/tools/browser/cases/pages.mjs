@@ -25,7 +25,7 @@ export async function play(session) {
     await page.goto(`${session.url}/`)
     await page.waitForSelector('.registries li')
     for (const [name, hash, there] of all) {
-      await page.goto(`${session.url}/${hash ?? await addressOf(session, page, name)}`)
+      await page.goto(`${session.url}/${hash ?? (await addressOf(session, page, name))}`)
       await page.waitForSelector(`${there}`)
       await page.waitForTimeout(300) // what is under way settles: for the picture alone
       await session.shot(page, `${name}-${theme}`)

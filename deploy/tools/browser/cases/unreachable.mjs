@@ -9,16 +9,22 @@ export async function play(session) {
   await ask('go')
   await page.locator('#unreachable').waitFor()
   await page.locator('#state').getByText('Unreachable').waitFor()
-  holds('it says since when', /What is shown is from \d\d:\d\d:\d\d/.test(await page.locator('#unreachable').innerText()))
-  holds('what was known is there', await page.locator('.registries li').count() > 0)
+  holds(
+    'it says since when',
+    /What is shown is from \d\d:\d\d:\d\d/.test(await page.locator('#unreachable').innerText())
+  )
+  holds('what was known is there', (await page.locator('.registries li').count()) > 0)
   await session.usable(page, 'unreachable')
   await session.shot(page, 'unreachable')
-  await page.evaluate(() => { location.hash = '#/certificates' })
+  await page.evaluate(() => {
+    location.hash = '#/certificates'
+  })
+  await page.getByText('This could not be read').waitFor()
+  await page.getByRole('button', { name: 'Try again' }).click()
   await page.getByText('This could not be read').waitFor()
   await session.shot(page, 'unreachable-page')
   await ask('return')
   await page.locator('#unreachable').waitFor({ state: 'hidden' })
-  await page.getByRole('button', { name: 'Try again' }).click()
   await page.waitForSelector('.table tbody tr')
   await page.locator('#state').getByText('Ready').waitFor()
 }

@@ -41,9 +41,9 @@ async function theme(page) {
   await page.getByRole('button', { name: /^Theme/ }).click()
   same('light as the system', await ground(), light)
   await page.getByRole('button', { name: /^Theme: light/ }).click()
-  holds('dark is another colour', await ground() !== light)
+  holds('dark is another colour', (await ground()) !== light)
   await page.reload()
-  holds('it is remembered', await ground() !== light)
+  holds('it is remembered', (await ground()) !== light)
 }
 
 async function events(page, session) {
@@ -56,14 +56,17 @@ async function events(page, session) {
 
 // rest checks that nothing is asked while the page is hidden, and that it goes on then.
 async function rest(page) {
-  const hide = (hidden) => page.evaluate((is) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, get: () => is })
-    document.dispatchEvent(new Event('visibilitychange'))
-  }, hidden)
+  const hide = (hidden) =>
+    page.evaluate((is) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => is })
+      document.dispatchEvent(new Event('visibilitychange'))
+    }, hidden)
   await hide(true)
   await page.waitForSelector('#live:not(.on)', { state: 'attached' })
   let asked = 0
-  page.on('request', () => { asked++ })
+  page.on('request', () => {
+    asked++
+  })
   await page.waitForTimeout(5000) // two and a half turns
   same('requests while hidden', asked, 0)
   await hide(false)
@@ -79,6 +82,6 @@ async function again(page, session) {
   await page.waitForSelector('#live.on')
   await ask('event', 'after the restart')
   await page.locator('.event').getByText('after the restart').first().waitFor()
-  holds('it is the one event', await page.locator('.event').count() === 1)
+  holds('it is the one event', (await page.locator('.event').count()) === 1)
   same('the address', page.url().replace(/\?.*/, ''), `${session.url}/#/events`)
 }

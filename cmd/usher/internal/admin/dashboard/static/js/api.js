@@ -32,7 +32,12 @@ export async function send(path, { method = 'GET', headers = {}, body, signal, e
   let response
   try {
     response = await fetch(base + path, {
-      method, headers: all, body, signal: AbortSignal.any(limits), cache: 'no-store', credentials: 'same-origin'
+      method,
+      headers: all,
+      body,
+      signal: AbortSignal.any(limits),
+      cache: 'no-store',
+      credentials: 'same-origin'
     })
   } catch (err) {
     if (signal?.aborted) throw err

@@ -41,7 +41,8 @@ export function fillOnce(el, ...children) {
   if (el.isEqualNode(next)) return
   const inside = el.contains(document.activeElement) ? document.activeElement.textContent : null
   el.replaceChildren(...next.childNodes)
-  if (inside) [...el.querySelectorAll('a, button')].find((b) => b.textContent === inside)?.focus({ preventScroll: true })
+  if (inside)
+    [...el.querySelectorAll('a, button')].find((b) => b.textContent === inside)?.focus({ preventScroll: true })
 }
 
 // setText changes a text only when it is another, so that a screen reader hears nothing
@@ -119,15 +120,21 @@ export function empty(title, more) {
 export function card(title, attrs, ...children) {
   const id = `card-${title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}`
   const { class: extra = '', actions, ...rest } = attrs ?? {}
-  return h('section', { class: `card ${extra}`, 'aria-labelledby': id, ...rest },
+  return h(
+    'section',
+    { class: `card ${extra}`, 'aria-labelledby': id, ...rest },
     h('header', { class: 'card-head' }, h('h2', { id }, title), actions),
-    ...children)
+    ...children
+  )
 }
 
 // facts is a list of terms and what they are.
 export function facts(pairs) {
-  return h('dl', { class: 'facts' }, pairs.filter(Boolean).map(([term, ...what]) =>
-    h('div', {}, h('dt', {}, term), h('dd', {}, ...what))))
+  return h(
+    'dl',
+    { class: 'facts' },
+    pairs.filter(Boolean).map(([term, ...what]) => h('div', {}, h('dt', {}, term), h('dd', {}, ...what)))
+  )
 }
 
 // scroller holds what may be wider than the page; it can be reached and moved by keys.
@@ -137,9 +144,32 @@ export function scroller(label, ...children) {
 
 // simpleTable is a table of few rows. A column is [title, class].
 export function simpleTable(label, columns, rows) {
-  return scroller(label, h('table', { class: 'table' },
-    h('caption', { class: 'sr' }, label),
-    h('thead', {}, h('tr', {}, columns.map(([title, cls]) => h('th', { scope: 'col', class: cls }, title)))),
-    h('tbody', {}, rows.map((cells) =>
-      h('tr', {}, cells.map((cell, i) => h('td', { class: columns[i][1] }, cell)))))))
+  return scroller(
+    label,
+    h(
+      'table',
+      { class: 'table' },
+      h('caption', { class: 'sr' }, label),
+      h(
+        'thead',
+        {},
+        h(
+          'tr',
+          {},
+          columns.map(([title, cls]) => h('th', { scope: 'col', class: cls }, title))
+        )
+      ),
+      h(
+        'tbody',
+        {},
+        rows.map((cells) =>
+          h(
+            'tr',
+            {},
+            cells.map((cell, i) => h('td', { class: columns[i][1] }, cell))
+          )
+        )
+      )
+    )
+  )
 }

@@ -1,12 +1,19 @@
 import { words } from './format.js'
 
-const codes = [['2xx', 'line-2'], ['3xx', 'line-3'], ['4xx', 'line-4'], ['5xx', 'line-5'], ['1xx', 'line-6']]
+const codes = [
+  ['2xx', 'line-2'],
+  ['3xx', 'line-3'],
+  ['4xx', 'line-4'],
+  ['5xx', 'line-5'],
+  ['1xx', 'line-6']
+]
 
 // codeLines are the lines of the answers by class; those that never came are left out.
 export function codeLines(points, of) {
   const there = (name) => points.some((p) => (of(p)?.[name] ?? 0) > 0)
-  return codes.filter(([name]) => there(name)).map(([name, colour]) =>
-    ({ name, label: name, colour, values: points.map((p) => of(p)?.[name] ?? 0) }))
+  return codes
+    .filter(([name]) => there(name))
+    .map(([name, colour]) => ({ name, label: name, colour, values: points.map((p) => of(p)?.[name] ?? 0) }))
 }
 
 const colours = ['line-5', 'line-4', 'line-1', 'line-6', 'line-3', 'line-2']
@@ -19,8 +26,14 @@ export function errorLines(points, of) {
     for (const [reason, n] of Object.entries(of(p) ?? {})) if (n > 0) sums.set(reason, (sums.get(reason) ?? 0) + n)
   }
   const names = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a))
-  const lines = names.slice(0, 5).map((name, i) =>
-    ({ name, label: words(name), colour: colours[i], values: points.map((p) => of(p)?.[name] ?? 0) }))
+  const lines = names
+    .slice(0, 5)
+    .map((name, i) => ({
+      name,
+      label: words(name),
+      colour: colours[i],
+      values: points.map((p) => of(p)?.[name] ?? 0)
+    }))
   const rest = names.slice(5)
   if (rest.length) {
     const sum = (p) => rest.reduce((n, name) => n + (of(p)?.[name] ?? 0), 0)

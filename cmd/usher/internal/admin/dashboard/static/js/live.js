@@ -70,7 +70,9 @@ async function listen(first) {
     if (first || !events.get().length) take(await get('/events', { signal: stop.signal }), !first)
     const last = events.get()[0]?.id ?? 0
     const response = await send('/events', {
-      endless: true, signal: stop.signal, headers: { Accept: 'text/event-stream', 'Last-Event-ID': String(last) }
+      endless: true,
+      signal: stop.signal,
+      headers: { Accept: 'text/event-stream', 'Last-Event-ID': String(last) }
     })
     streaming.set(true)
     await read(response.body, (e) => take([e], true))
@@ -89,7 +91,11 @@ export async function read(body, each) {
     const parts = (rest + value).replaceAll('\r\n', '\n').split('\n\n')
     rest = parts.pop()
     for (const part of parts) {
-      const data = part.split('\n').filter((l) => l.startsWith('data:')).map((l) => l.slice(5)).join('\n')
+      const data = part
+        .split('\n')
+        .filter((l) => l.startsWith('data:'))
+        .map((l) => l.slice(5))
+        .join('\n')
       if (data.trim()) each(JSON.parse(data))
     }
   }

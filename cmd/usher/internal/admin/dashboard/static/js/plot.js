@@ -32,9 +32,20 @@ export function plot(title, { format, tick = plain, note = '' }) {
   const when = h('span', { class: 'plot-when' })
   const place = h('div', { class: 'plot-area', role: 'img', 'aria-label': title })
   const nothing = h('p', { class: 'plot-nothing', hidden: true }, 'Nothing yet')
-  const figure = h('figure', { class: 'plot' },
-    h('figcaption', {}, h('span', { class: 'plot-title' }, title), note && h('span', { class: 'plot-note' }, note), when),
-    place, nothing, legend)
+  const figure = h(
+    'figure',
+    { class: 'plot' },
+    h(
+      'figcaption',
+      {},
+      h('span', { class: 'plot-title' }, title),
+      note && h('span', { class: 'plot-note' }, note),
+      when
+    ),
+    place,
+    nothing,
+    legend
+  )
   let chart = null
   let lines = []
   let times = []
@@ -44,17 +55,28 @@ export function plot(title, { format, tick = plain, note = '' }) {
     const grid = { stroke: colour('grid'), width: 1 }
     const axis = { stroke: colour('muted'), grid, ticks: { show: false }, font: '11px system-ui, sans-serif' }
     return {
-      width: Math.max(120, place.clientWidth), height, legend: { show: false }, pxAlign: 0, padding: [6, 6, 0, 0],
+      width: Math.max(120, place.clientWidth),
+      height,
+      legend: { show: false },
+      pxAlign: 0,
+      padding: [6, 16, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
       axes: [
-        { ...axis, values: axisTime, space: 64, size: 26 },
+        { ...axis, values: axisTime, space: 80, size: 26 },
         { ...axis, values: (_, splits) => splits.map((v) => (v === 0 ? '0' : tick(v))), size: 52, space: 34 }
       ],
-      series: [{}, ...lines.map((l) => ({
-        label: l.label, stroke: colour(l.colour), width: 1.75, points: { show: false },
-        fill: lines.length === 1 ? colour(`${l.colour}-soft`) : undefined, spanGaps: false
-      }))],
+      series: [
+        {},
+        ...lines.map((l) => ({
+          label: l.label,
+          stroke: colour(l.colour),
+          width: 1.75,
+          points: { show: false },
+          fill: lines.length === 1 ? colour(`${l.colour}-soft`) : undefined,
+          spanGaps: false
+        }))
+      ],
       hooks: { setCursor: [(u) => showLegend(u.cursor.idx)] }
     }
   }
@@ -69,12 +91,24 @@ export function plot(title, { format, tick = plain, note = '' }) {
   function showLegend(index) {
     const i = index ?? times.length - 1
     setText(when, index === null || index === undefined ? '' : clock(times[i] * 1000))
-    ;[...legend.children].forEach((el, n) => setText(el.querySelector('.legend-value'), format(lines[n]?.values[i])))
+    ;[...legend.children].forEach((el, n) =>
+      setText(el.querySelector('.legend-value'), format(lines[n]?.values[i]))
+    )
   }
 
   function buildLegend() {
-    fill(legend, lines.map((l) => h('li', {},
-      h('span', { class: `swatch swatch-${l.colour}` }), h('span', {}, l.label), h('span', { class: 'legend-value' }))))
+    fill(
+      legend,
+      lines.map((l) =>
+        h(
+          'li',
+          {},
+          h('span', { class: `swatch swatch-${l.colour}` }),
+          h('span', {}, l.label),
+          h('span', { class: 'legend-value' })
+        )
+      )
+    )
   }
 
   function set(at, next) {
@@ -100,7 +134,8 @@ export function plot(title, { format, tick = plain, note = '' }) {
   resized.observe(figure)
   document.addEventListener('theme', rebuild)
   return {
-    figure, set,
+    figure,
+    set,
     destroy() {
       resized.disconnect()
       document.removeEventListener('theme', rebuild)

@@ -23,8 +23,31 @@ function state(r) {
 // registryTable is what is known of each registry, and how old it is.
 export function registryTable(o) {
   if (!o.registries?.length) return empty('No registry', 'Routes come from the configuration alone.')
-  return h('ul', { class: 'registries' }, o.registries.map((r) => h('li', {},
-    h('div', { class: 'registry-head' }, h('strong', {}, r.name), state(r),
-      h('span', { class: 'muted' }, `${plural(r.services_seen, 'service')}, ${count(r.services_watched)} watched`)),
-    h('div', { class: 'registry-more' }, freshness(r, o.now), r.contact && h('div', { class: 'muted' }, `at ${r.contact}`)))))
+  return h(
+    'ul',
+    { class: 'registries' },
+    o.registries.map((r) =>
+      h(
+        'li',
+        {},
+        h(
+          'div',
+          { class: 'registry-head' },
+          h('strong', {}, r.name),
+          state(r),
+          h(
+            'span',
+            { class: 'muted' },
+            `${plural(r.services_seen, 'service')}, ${count(r.services_watched)} watched`
+          )
+        ),
+        h(
+          'div',
+          { class: 'registry-more' },
+          freshness(r, o.now),
+          r.contact && h('div', { class: 'muted' }, `at ${r.contact}`)
+        )
+      )
+    )
+  )
 }

@@ -15,5 +15,7 @@ export function say(text, tone = 'info') {
 export function announce(text) {
   const live = document.getElementById('announcer')
   live.textContent = ''
-  requestAnimationFrame(() => { live.textContent = text })
+  requestAnimationFrame(() => {
+    live.textContent = text
+  })
 }

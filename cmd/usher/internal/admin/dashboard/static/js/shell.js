@@ -49,9 +49,13 @@ function showState(o) {
   const key = `${tone} ${word} ${o.not_ready ?? ''} ${o.pinned ?? ''}`
   if (key === shown) return
   shown = key
-  fill(at('state'), badge(tone, word, o.not_ready),
-    o.pinned === undefined || o.pinned === null ? null
-      : link(to('timeline'), badge('warn', `Pinned to ${count(o.pinned)}`)))
+  fill(
+    at('state'),
+    badge(tone, word, o.not_ready),
+    o.pinned === undefined || o.pinned === null
+      ? null
+      : link(to('timeline'), badge('warn', `Pinned to ${count(o.pinned)}`))
+  )
 }
 
 function showCounts(o) {
@@ -87,7 +91,8 @@ function showReach(r) {
   document.body.classList.toggle('is-stale', gone)
   banner.hidden = !gone
   if (gone) {
-    const last = r.at ? `What is shown is from ${clock(r.at)}, ${span((Date.now() - r.at) / 1000)} ago.`
+    const last = r.at
+      ? `What is shown is from ${clock(r.at)}, ${span((Date.now() - r.at) / 1000)} ago.`
       : 'Nothing has been heard of it yet.'
     setText(at('unreachable-since'), last)
     setText(at('unreachable-what'), r.silent ? 'usher does not answer' : 'The state of usher could not be read')
@@ -105,8 +110,11 @@ function showReach(r) {
 
 // failure is what a page shows that could not be read.
 export function failure(err, retry) {
-  return h('div', { class: 'empty bad', role: 'alert' },
+  return h(
+    'div',
+    { class: 'empty bad', role: 'alert' },
     h('p', { class: 'empty-title' }, err.status === 404 ? 'There is no such thing here' : 'This could not be read'),
     h('p', {}, err.message),
-    retry && h('button', { type: 'button', class: 'button', on: { click: retry } }, 'Try again'))
+    retry && h('button', { type: 'button', class: 'button', on: { click: retry } }, 'Try again')
+  )
 }

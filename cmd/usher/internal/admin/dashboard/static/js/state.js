@@ -43,7 +43,14 @@ function took(next) {
 function failed(err) {
   const old = reach.get()
   const token = err instanceof ApiError && err.status === 401
-  reach.set({ ok: false, at: old.at, since: old.since ?? Date.now(), why: err.message, silent: err.status === 0, token })
+  reach.set({
+    ok: false,
+    at: old.at,
+    since: old.since ?? Date.now(),
+    why: err.message,
+    silent: err.status === 0,
+    token
+  })
 }
 
 // history holds the figures of the last minutes that the API has no history of, as differences
@@ -64,10 +71,16 @@ export function history(length = 150) {
 }
 
 function difference(before, now, seconds, at) {
-  const each = (name) => Object.fromEntries(Object.entries(now[name] ?? {}).map(([k, n]) =>
-    [k, (n - (before[name]?.[k] ?? 0)) / seconds]))
+  const each = (name) =>
+    Object.fromEntries(
+      Object.entries(now[name] ?? {}).map(([k, n]) => [k, (n - (before[name]?.[k] ?? 0)) / seconds])
+    )
   return {
-    at, requests: (now.requests - before.requests) / seconds, codes: each('codes'), errors: each('errors'),
-    before: before.durations, durations: now.durations
+    at,
+    requests: (now.requests - before.requests) / seconds,
+    codes: each('codes'),
+    errors: each('errors'),
+    before: before.durations,
+    durations: now.durations
   }
 }

@@ -11,8 +11,12 @@ const more = 6 // rows drawn above and below those in sight
 export function virtualTable(label, { name, columns, keyOf, search, onCount, order }) {
   const head = h('div', { role: 'row', class: 'vt-row vt-head', 'aria-rowindex': '1' })
   const space = h('div', { role: 'rowgroup', class: 'vt-space' })
-  const box = h('div', { class: 'vt-scroll', tabindex: '0', role: 'table', 'aria-label': label },
-    h('div', { role: 'rowgroup', class: 'vt-top' }, head), space)
+  const box = h(
+    'div',
+    { class: 'vt-scroll', tabindex: '0', role: 'table', 'aria-label': label },
+    h('div', { role: 'rowgroup', class: 'vt-top' }, head),
+    space
+  )
   const nothing = h('p', { class: 'vt-nothing', role: 'status' })
   const root = h('div', { class: `vt vt-${name}` }, box, nothing)
   let all = [] // [{item, text}] in the order of the sort
@@ -26,13 +30,25 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
   let height = 600
 
   function header() {
-    fill(head, columns.map((c) => {
-      const is = sorted.key === c.key
-      const aria = is ? (sorted.down ? 'descending' : 'ascending') : c.sort ? 'none' : null
-      return h('div', { role: 'columnheader', class: `vt-cell ${c.class ?? ''}`, 'aria-sort': aria },
-        c.sort ? h('button', { type: 'button', class: 'vt-sort', data: { column: c.key }, on: { click: () => sortBy(c.key) } },
-          c.title, h('span', { class: 'vt-arrow', 'aria-hidden': 'true' }, is ? (sorted.down ? '↓' : '↑') : '')) : c.title)
-    }))
+    fill(
+      head,
+      columns.map((c) => {
+        const is = sorted.key === c.key
+        const aria = is ? (sorted.down ? 'descending' : 'ascending') : c.sort ? 'none' : null
+        return h(
+          'div',
+          { role: 'columnheader', class: `vt-cell ${c.class ?? ''}`, 'aria-sort': aria },
+          c.sort
+            ? h(
+                'button',
+                { type: 'button', class: 'vt-sort', data: { column: c.key }, on: { click: () => sortBy(c.key) } },
+                c.title,
+                h('span', { class: 'vt-arrow', 'aria-hidden': 'true' }, is ? (sorted.down ? '↓' : '↑') : '')
+              )
+            : c.title
+        )
+      })
+    )
   }
 
   function sortBy(key) {
@@ -52,9 +68,10 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
   }
 
   function apply() {
-    shown = words.length || keep
-      ? all.filter((e) => (!keep || keep(e.item)) && words.every((w) => e.text.includes(w)))
-      : all
+    shown =
+      words.length || keep
+        ? all.filter((e) => (!keep || keep(e.item)) && words.every((w) => e.text.includes(w)))
+        : all
     box.setAttribute('aria-rowcount', String(shown.length + 1))
     space.style.height = `${shown.length * rowHeight}px`
     const none = all.length ? 'Nothing fits the filter.' : ''
@@ -100,8 +117,11 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
 
   function rowOf(i) {
     const { item } = shown[i]
-    const row = h('div', { role: 'row', class: `vt-row ${i % 2 ? 'odd' : ''}`, 'aria-rowindex': String(i + 2), data: { index: i, item: keyOf(item) } },
-      columns.map((c) => h('div', { role: 'cell', class: `vt-cell ${c.class ?? ''}` }, c.cell(item))))
+    const row = h(
+      'div',
+      { role: 'row', class: 'vt-row', 'aria-rowindex': String(i + 2), data: { index: i, item: keyOf(item) } },
+      columns.map((c) => h('div', { role: 'cell', class: `vt-cell ${c.class ?? ''}` }, c.cell(item)))
+    )
     row.style.transform = `translateY(${i * rowHeight}px)`
     return row
   }
@@ -123,10 +143,14 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
     rows.get(to)?.querySelector('a, button')?.focus({ preventScroll: true })
   }
 
-  box.addEventListener('scroll', () => {
-    top = box.scrollTop
-    frame ||= requestAnimationFrame(draw)
-  }, { passive: true })
+  box.addEventListener(
+    'scroll',
+    () => {
+      top = box.scrollTop
+      frame ||= requestAnimationFrame(draw)
+    },
+    { passive: true }
+  )
   box.addEventListener('keydown', move)
   const resized = new ResizeObserver(() => {
     height = box.clientHeight
@@ -164,22 +188,38 @@ function compare(a, b) {
 // filterBox is the field above a table; "/" leads to it. changed is called with its text.
 export function filterBox(label, text, changed) {
   const input = h('input', {
-    type: 'search', class: 'filter', placeholder: label, 'aria-label': label, value: text, autocomplete: 'off',
-    spellcheck: 'false', data: { filter: '' }, on: { input: () => changed(input.value) }
+    type: 'search',
+    class: 'filter',
+    placeholder: label,
+    'aria-label': label,
+    value: text,
+    autocomplete: 'off',
+    spellcheck: 'false',
+    data: { filter: '' },
+    on: { input: () => changed(input.value) }
   })
   return h('div', { class: 'filter-box' }, input, h('kbd', { 'aria-hidden': 'true' }, '/'))
 }
 
 // choice is one of a few, as a row of buttons. options are [value, label].
 export function choice(label, options, value, changed) {
-  const buttons = options.map(([v, text]) => h('button', {
-    type: 'button', class: 'choice', 'aria-pressed': String(v === value), data: { value: v },
-    on: {
-      click() {
-        for (const b of buttons) b.setAttribute('aria-pressed', String(b.dataset.value === v))
-        changed(v)
-      }
-    }
-  }, text))
+  const buttons = options.map(([v, text]) =>
+    h(
+      'button',
+      {
+        type: 'button',
+        class: 'choice',
+        'aria-pressed': String(v === value),
+        data: { value: v },
+        on: {
+          click() {
+            for (const b of buttons) b.setAttribute('aria-pressed', String(b.dataset.value === v))
+            changed(v)
+          }
+        }
+      },
+      text
+    )
+  )
   return h('div', { class: 'choices', role: 'group', 'aria-label': label }, buttons)
 }

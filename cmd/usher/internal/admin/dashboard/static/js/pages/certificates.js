@@ -21,19 +21,39 @@ function left(c, now) {
 export function show(root, { scope }) {
   const body = h('div', { class: 'card flush' })
   root.append(body)
-  keepFresh(root, scope, (stop) => get('/certificates', { signal: stop }), (list) => {
-    if (!list.length) {
-      fillOnce(body, empty('No certificate', 'No listener speaks TLS.'))
-      return
+  keepFresh(
+    root,
+    scope,
+    (stop) => get('/certificates', { signal: stop }),
+    (list) => {
+      if (!list.length) {
+        fillOnce(body, empty('No certificate', 'No listener speaks TLS.'))
+        return
+      }
+      const now = Date.now()
+      const soonest = list.toSorted((a, b) => new Date(a.not_after) - new Date(b.not_after))
+      fillOnce(
+        body,
+        simpleTable(
+          'Certificates, the next to expire first',
+          [
+            ['Names', 'wide'],
+            ['Good for'],
+            ['Until', 'day'],
+            ['Issuer', 'wide'],
+            ['Listeners'],
+            ['Origin', 'wide']
+          ],
+          soonest.map((c) => [
+            [h('strong', {}, c.names.join(', ') || c.subject), h('div', { class: 'muted' }, `serial ${c.serial}`)],
+            [left(c, now), c.problem && h('div', { class: 'cause' }, c.problem)],
+            h('span', { title: exact(c.not_after) }, day(c.not_after)),
+            c.issuer,
+            (c.listeners ?? []).join(', '),
+            h('code', {}, c.origin)
+          ])
+        )
+      )
     }
-    const now = Date.now()
-    const soonest = list.toSorted((a, b) => new Date(a.not_after) - new Date(b.not_after))
-    fillOnce(body, simpleTable('Certificates, the next to expire first',
-      [['Names', 'wide'], ['Good for'], ['Until', 'day'], ['Issuer', 'wide'], ['Listeners'], ['Origin', 'wide']],
-      soonest.map((c) => [
-        [h('strong', {}, c.names.join(', ') || c.subject), h('div', { class: 'muted' }, `serial ${c.serial}`)],
-        [left(c, now), c.problem && h('div', { class: 'cause' }, c.problem)],
-        h('span', { title: exact(c.not_after) }, day(c.not_after)), c.issuer, (c.listeners ?? []).join(', '), h('code', {}, c.origin)
-      ])))
-  })
+  )
 }

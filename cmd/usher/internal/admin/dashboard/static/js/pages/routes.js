@@ -8,30 +8,60 @@ import { conflictList, refusalTable } from './refused.js'
 
 export const title = () => 'Routes'
 
-const kinds = [['all', 'All'], ['conflicts', 'Outranking others'], ['down', 'Nothing usable'], ['conditions', 'With conditions'],
-  ['refused', 'Refused']]
+const kinds = [
+  ['all', 'All'],
+  ['conflicts', 'Outranking others'],
+  ['down', 'Nothing usable'],
+  ['conditions', 'With conditions'],
+  ['refused', 'Refused']
+]
 
 const match = (r) => `${r.hosts?.length ? r.hosts.join(', ') : '*'}${r.path}`
 const isDown = (r) => r.endpoints > 0 && r.usable === 0
 const keeps = {
-  all: null, conflicts: (r) => r.conflicts > 0, down: isDown, conditions: (r) => r.conditions?.length > 0, refused: null
+  all: null,
+  conflicts: (r) => r.conflicts > 0,
+  down: isDown,
+  conditions: (r) => r.conditions?.length > 0,
+  refused: null
 }
 
 // columnsOf are those of the table of routes.
 export const routeColumns = [
   {
-    key: 'match', title: 'Matches', class: 'grow', sort: match,
+    key: 'match',
+    title: 'Matches',
+    class: 'grow',
+    sort: match,
     cell: (r) => link(to('explain', [], { url: urlOf(r) }), h('code', { title: match(r) }, match(r)))
   },
-  { key: 'type', title: 'Path', class: 'c-type', sort: (r) => r.path_type, cell: (r) => h('span', { class: 'muted' }, r.path_type) },
+  {
+    key: 'type',
+    title: 'Path',
+    class: 'c-type',
+    sort: (r) => r.path_type,
+    cell: (r) => h('span', { class: 'muted' }, r.path_type)
+  },
   { key: 'conditions', title: 'If', class: 'c-if', cell: (r) => text((r.conditions ?? []).join('; ')) },
   { key: 'action', title: 'Does', class: 'c-does', sort: (r) => r.action, cell: actionOf },
   { key: 'owner', title: 'Owner', class: 'c-owner', sort: (r) => r.owner, cell: (r) => text(r.owner) },
   { key: 'source', title: 'Source', class: 'c-source', sort: (r) => r.source, cell: (r) => text(r.source) },
-  { key: 'usable', title: 'Usable', class: 'c-usable', sort: (r) => (r.endpoints ? r.usable / r.endpoints : 2), cell: usable },
   {
-    key: 'conflicts', title: 'Conflicts', class: 'c-conflicts', sort: (r) => r.conflicts ?? 0,
-    cell: (r) => (r.conflicts ? badge('warn', count(r.conflicts), `outranks ${plural(r.conflicts, 'claim')} of the same match`) : '')
+    key: 'usable',
+    title: 'Usable',
+    class: 'c-usable',
+    sort: (r) => (r.endpoints ? r.usable / r.endpoints : 2),
+    cell: usable
+  },
+  {
+    key: 'conflicts',
+    title: 'Conflicts',
+    class: 'c-conflicts',
+    sort: (r) => r.conflicts ?? 0,
+    cell: (r) =>
+      r.conflicts
+        ? badge('warn', count(r.conflicts), `outranks ${plural(r.conflicts, 'claim')} of the same match`)
+        : ''
   }
 ]
 
@@ -57,8 +87,19 @@ export function urlOf(r) {
   return `http://${host}${path.startsWith('/') ? path : `/${path}`}`
 }
 
-const searchOf = (r) => [...(r.hosts ?? []), match(r), r.path_type, r.owner, r.source, r.action, r.id, ...r.services,
-  ...(r.conditions ?? []), ...(r.listeners ?? [])].join(' ')
+const searchOf = (r) =>
+  [
+    ...(r.hosts ?? []),
+    match(r),
+    r.path_type,
+    r.owner,
+    r.source,
+    r.action,
+    r.id,
+    ...r.services,
+    ...(r.conditions ?? []),
+    ...(r.listeners ?? [])
+  ].join(' ')
 
 export function show(root, { query, scope }) {
   let words = query.get('q') ?? ''
@@ -66,8 +107,13 @@ export function show(root, { query, scope }) {
   let last = null
   const said = h('p', { class: 'count', role: 'status' })
   const table = virtualTable('Routes', {
-    name: 'routes', columns: routeColumns, search: searchOf, keyOf: (r) => r.id,
-    onCount: (n, all) => { said.textContent = n === all ? plural(all, 'route') : `${count(n)} of ${plural(all, 'route')}` }
+    name: 'routes',
+    columns: routeColumns,
+    search: searchOf,
+    keyOf: (r) => r.id,
+    onCount: (n, all) => {
+      said.textContent = n === all ? plural(all, 'route') : `${count(n)} of ${plural(all, 'route')}`
+    }
   })
   scope.add(table.destroy)
   const refused = h('div', { class: 'stack' })
@@ -80,16 +126,40 @@ export function show(root, { query, scope }) {
     else table.filter(words, keeps[kind])
   }
 
-  fill(root,
-    h('div', { class: 'bar' }, filterBox('Filter routes: host, path, owner, service', words, (v) => { words = v; apply() }),
-      choice('Which routes', kinds, kind, (v) => { kind = v; apply() }), said),
-    table.root, refused)
+  fill(
+    root,
+    h(
+      'div',
+      { class: 'bar' },
+      filterBox('Filter routes: host, path, owner, service', words, (v) => {
+        words = v
+        apply()
+      }),
+      choice('Which routes', kinds, kind, (v) => {
+        kind = v
+        apply()
+      }),
+      said
+    ),
+    table.root,
+    refused
+  )
   apply()
-  keepFresh(root, scope, (stop) => get('/routes', { signal: stop }), (data) => {
-    if (data === last) return
-    last = data
-    table.set(data.routes)
-    fill(refused, refusalTable('Refused rules', data.refused), refusalTable('Notices', data.notices), conflictList(data.conflicts))
-    if (kind === 'refused') said.textContent = plural(data.refused.length, 'refused rule')
-  })
+  keepFresh(
+    root,
+    scope,
+    (stop) => get('/routes', { signal: stop }),
+    (data) => {
+      if (data === last) return
+      last = data
+      table.set(data.routes)
+      fill(
+        refused,
+        refusalTable('Refused rules', data.refused),
+        refusalTable('Notices', data.notices),
+        conflictList(data.conflicts)
+      )
+      if (kind === 'refused') said.textContent = plural(data.refused.length, 'refused rule')
+    }
+  )
 }

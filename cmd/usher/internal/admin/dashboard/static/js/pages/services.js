@@ -17,19 +17,46 @@ export const takes = (i) => {
 const usable = (s) => s.instances.filter(takes).length
 const inFlight = (s) => s.instances.reduce((n, i) => n + (i.in_flight ?? 0), 0)
 const wounded = (s) => s.routed && usable(s) < s.instances.length
-const kinds = [['all', 'All'], ['routed', 'Routed'], ['wounded', 'With instances out'], ['held', 'Held'], ['skipped', 'Skipped']]
-const keeps = { all: null, routed: (s) => s.routed, wounded, held: (s) => Boolean(s.hold), skipped: (s) => !s.routed }
+const kinds = [
+  ['all', 'All'],
+  ['routed', 'Routed'],
+  ['wounded', 'With instances out'],
+  ['held', 'Held'],
+  ['skipped', 'Skipped']
+]
+const keeps = {
+  all: null,
+  routed: (s) => s.routed,
+  wounded,
+  held: (s) => Boolean(s.hold),
+  skipped: (s) => !s.routed
+}
 
 const columns = [
-  { key: 'name', title: 'Service', class: 'grow', sort: (s) => s.name, cell: (s) => link(to('services', [nameOf(s)]), s.name) },
+  {
+    key: 'name',
+    title: 'Service',
+    class: 'grow',
+    sort: (s) => s.name,
+    cell: (s) => link(to('services', [nameOf(s)]), s.name)
+  },
   { key: 'registry', title: 'Registry', class: 'c-registry', sort: (s) => s.registry, cell: (s) => s.registry },
   { key: 'state', title: 'State', class: 'c-state', sort: rank, cell: stateBadge },
   {
-    key: 'usable', title: 'Usable', class: 'c-usable', sort: (s) => (s.instances.length ? usable(s) / s.instances.length : 0),
+    key: 'usable',
+    title: 'Usable',
+    class: 'c-usable',
+    sort: (s) => (s.instances.length ? usable(s) / s.instances.length : 0),
     cell: (s) => h('span', { class: 'num' }, `${count(usable(s))} of ${count(s.instances.length)}`)
   },
   { key: 'flight', title: 'In flight', class: 'c-flight num', sort: inFlight, cell: (s) => count(inFlight(s)) },
-  { key: 'age', title: 'Confirmed', class: 'c-age', sort: (s) => s.age_seconds, cell: (s) => `${span(s.age_seconds)} ago` },
+  {
+    key: 'age',
+    title: 'Confirmed',
+    class: 'c-age',
+    sort: (s) => s.age_seconds,
+    cell: (s) => `${span(s.age_seconds)} ago`
+  },
   { key: 'why', title: 'Note', class: 'c-why', cell: (s) => h('span', { title: noteOf(s) }, noteOf(s)) }
 ]
 
@@ -61,18 +88,42 @@ export function show(root, { query, scope }) {
   let kind = keeps[query.get('show')] === undefined ? 'all' : query.get('show')
   const said = h('p', { class: 'count', role: 'status' })
   const table = virtualTable('Services', {
-    name: 'services', columns, search: searchOf, keyOf: nameOf,
-    onCount: (n, all) => { said.textContent = n === all ? plural(all, 'service') : `${count(n)} of ${plural(all, 'service')}` }
+    name: 'services',
+    columns,
+    search: searchOf,
+    keyOf: nameOf,
+    onCount: (n, all) => {
+      said.textContent = n === all ? plural(all, 'service') : `${count(n)} of ${plural(all, 'service')}`
+    }
   })
   scope.add(table.destroy)
   const apply = () => {
     remember('services', [], { q: words, show: kind === 'all' ? '' : kind })
     table.filter(words, keeps[kind])
   }
-  fill(root,
-    h('div', { class: 'bar' }, filterBox('Filter services: name, instance, address', words, (v) => { words = v; apply() }),
-      choice('Which services', kinds, kind, (v) => { kind = v; apply() }), said),
-    table.root)
+  fill(
+    root,
+    h(
+      'div',
+      { class: 'bar' },
+      filterBox('Filter services: name, instance, address', words, (v) => {
+        words = v
+        apply()
+      }),
+      choice('Which services', kinds, kind, (v) => {
+        kind = v
+        apply()
+      }),
+      said
+    ),
+    table.root
+  )
   apply()
-  keepFresh(root, scope, (stop) => get('/services', { signal: stop }), (list) => table.set(list), { period: 5000 })
+  keepFresh(
+    root,
+    scope,
+    (stop) => get('/services', { signal: stop }),
+    (list) => table.set(list),
+    { period: 5000 }
+  )
 }
