@@ -14,7 +14,7 @@ import (
 )
 
 // An instance dies and returns on the screen, by the registry's word and by usher's own
-// experience; then each page of this usher is looked at.
+// experience.
 func TestDashboardLive(t *testing.T) {
 	t.Parallel()
 	c := newCredentials(t)
@@ -32,7 +32,6 @@ services: {shop: {timeout: 5s, retry: {attempts: 2}}}
 	startLoad(t, s.u.web+"/", "shop.test", lowRate)
 	lost := startLoad(t, s.u.web+"/", "nowhere.test", 3) // for some errors of usher's own
 	browsertest.Play(t, s.u.admin, "live", s.deeds())
-	browsertest.Play(t, s.u.admin, "pages", nil)
 	lost.finish()
 }
 

@@ -1,13 +1,11 @@
-// A real usher under traffic: an instance dies and returns on the screen, what happened is
-// in the timeline, requests are explained.
+// A real usher under traffic: an instance dies and returns on the screen, a rule and a
+// configuration are refused.
 import { ask, holds, same } from '../browser.mjs'
 
 export async function play(session) {
   const page = await session.page()
   await overview(page, session)
   await death(page, session)
-  await timeline(page, session)
-  await explain(page, session)
   await rules(page, session)
   await page.context().close()
 }
@@ -58,69 +56,6 @@ async function death(page, session) {
   await row('shop-1').getByText('healthy').waitFor({ timeout: 90_000 })
   await state.getByText('Healthy').waitFor()
   await page.locator('.plot canvas').first().waitFor()
-}
-
-async function timeline(page, session) {
-  await page.goto(`${session.url}/#/timeline`)
-  await page
-    .locator('.generation-cause')
-    .getByText(/shop-0/)
-    .first()
-    .waitFor()
-  const numbers = await page.locator('.generation-number').allInnerTexts()
-  holds('there are several generations', numbers.length >= 3)
-  await page
-    .locator('.generation', { has: page.getByText(/shop-0.*critical/) })
-    .first()
-    .click()
-  await page
-    .locator('.causes')
-    .getByText(/shop-0.*critical/)
-    .first()
-    .waitFor()
-  await page.locator('.change').first().waitFor()
-  await session.shot(page, 'generation')
-  await page.getByLabel('Compare', { exact: true }).selectOption({ index: numbers.length - 1 })
-  await page.getByLabel('with', { exact: true }).selectOption({ index: 0 })
-  await page.getByRole('button', { name: 'Show the differences' }).click()
-  await page.getByRole('heading', { name: `From ${numbers.at(-1)} to ${numbers[0]}` }).waitFor()
-  await page.locator('.change').first().waitFor()
-  await session.shot(page, 'differences')
-
-  await page
-    .getByRole('link', { name: /Compare with|in use/ })
-    .first()
-    .click()
-  await page.getByRole('button', { name: 'Pin…' }).click()
-  await page.getByRole('dialog').getByRole('button', { name: 'Pin', exact: true }).click()
-  await page
-    .locator('#state')
-    .getByText(/Pinned to/)
-    .waitFor()
-  await page.getByRole('button', { name: 'Unpin' }).click()
-  await page
-    .locator('#state')
-    .getByText(/Pinned to/)
-    .waitFor({ state: 'detached' })
-}
-
-async function explain(page, session) {
-  await page.goto(`${session.url}/#/explain`)
-  await page.getByLabel('URL').fill('http://shop.test/basket?x=1')
-  await page.getByLabel('Headers').fill('X-Beta: 1')
-  await page.getByRole('button', { name: 'Explain', exact: true }).click()
-  await page
-    .locator('.verdict')
-    .getByText(/It would go to shop/)
-    .waitFor()
-  holds('the instances are told', (await page.locator('main').innerText()).includes('shop-2'))
-  await session.shot(page, 'explained-live')
-  await page.getByLabel('URL').fill('nowhere.test/')
-  await page.getByLabel('URL').press('Enter')
-  await page
-    .locator('.verdict')
-    .getByText(/refuse it with 404: no route/)
-    .waitFor()
 }
 
 // rules sees a rule refused, and the events of all that.
