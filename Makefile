@@ -34,7 +34,11 @@ override USHER_TEST_CONSUL := $(CURDIR)/$(BIN)/consul
 CONSUL := $(BIN)/consul
 endif
 # What the end-to-end tests need besides.
-E2E := $(CONSUL) $(BIN)/h2spec $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(TOOLS)/ws/node_modules
+E2E := $(CONSUL) $(BIN)/h2spec $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server \
+	$(TOOLS)/ws/node_modules $(TOOLS)/browser/node_modules
+
+# Where the browser tests keep their screenshots.
+USHER_TEST_SCREENSHOTS ?= $(CURDIR)/bin/screenshots
 
 # The ACME server of the tests: USHER_TEST_PEBBLE, else one on PATH, else our own build.
 # pebble-challtestsrv is in the same folder.
@@ -75,7 +79,7 @@ man: build ## build the man pages, bin/man/*.1
 
 .PHONY: clean
 clean: ## remove what make built (go's cache stays, so tools come back quickly)
-	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules
+	rm -rf bin $(BIN) $(TOOLS)/ws/node_modules $(TOOLS)/browser/node_modules
 
 ##@ Check
 
@@ -99,8 +103,15 @@ e2e: $(E2E) $(PEBBLE) $(PROMTOOL) ## the end-to-end tests, those of cmd/
 	@pkgs=; if [ -d cmd ]; then pkgs=$$($(GO) list ./cmd/...); fi; \
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
+			echo 'screenshots of the dashboard go to $(USHER_TEST_SCREENSHOTS)'; \
 			$(GO) test -race -pgo=off -count=1 -timeout=15m $(TESTFLAGS) $$pkgs; \
 		fi
+
+.PHONY: browser
+browser: $(CONSUL) $(TOOLS)/browser/node_modules ## the tests of the dashboard in Chromium, screenshots kept
+	@echo 'screenshots go to $(USHER_TEST_SCREENSHOTS)'
+	@$(GO) test -race -pgo=off -count=1 -timeout=15m -run='^TestDashboard' $(TESTFLAGS) \
+		./cmd/usher ./cmd/usher/internal/admin/dashboard
 
 .PHONY: vet
 vet: ## go vet
@@ -204,7 +215,8 @@ deps: ## the programs the tests need, from Debian where apt is there
 		$$sudo apt-get update -q; \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$pkgs
 
-unit e2e bench outage: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
+unit e2e bench outage browser: export USHER_TEST_CONSUL := $(USHER_TEST_CONSUL)
+e2e browser: export USHER_TEST_SCREENSHOTS := $(USHER_TEST_SCREENSHOTS)
 unit e2e: export USHER_TEST_PEBBLE := $(USHER_TEST_PEBBLE)
 unit e2e: export USHER_TEST_PROMTOOL := $(USHER_TEST_PROMTOOL)
 
@@ -230,7 +242,14 @@ $(eval $(call tool,grpc-interop-client,grpcinterop,google.golang.org/grpc/intero
 $(eval $(call tool,grpc-interop-server,grpcinterop,./server,some seconds))
 $(BIN)/grpc-interop-server: $(TOOLS)/grpcinterop/server/main.go
 
-$(TOOLS)/ws/node_modules: $(TOOLS)/ws/package.json $(TOOLS)/ws/package-lock.json
-	@echo '==> npm ci in $(TOOLS)/ws'
-	@cd $(TOOLS)/ws && npm ci --ignore-scripts --no-audit --no-fund
+# What npm ci gets is as new as its lock file, whose hashes it checks.
+$(TOOLS)/%/node_modules: $(TOOLS)/%/package.json $(TOOLS)/%/package-lock.json
+	@echo '==> npm ci in $(TOOLS)/$*'
+	@cd $(TOOLS)/$* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# The plots of the dashboard are npm's uplot, unchanged; a test says when they are not.
+UPLOT := cmd/usher/internal/admin/dashboard/static/vendor/uplot
+.PHONY: vendor-uplot
+vendor-uplot: $(TOOLS)/browser/node_modules ## copy uPlot, in the version of deploy/tools/browser, into the dashboard
+	@cp $</uplot/LICENSE $</uplot/dist/uPlot.esm.js $</uplot/dist/uPlot.min.css $(UPLOT)/

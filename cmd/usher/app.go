@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/cmd/usher/internal/admin"
+	"usher/cmd/usher/internal/admin/dashboard"
 	"usher/cmd/usher/internal/api"
 	"usher/cmd/usher/internal/events"
 	"usher/cmd/usher/internal/traffic"
@@ -128,6 +129,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	set.Downstream.Endpoints.Limit(cfg.Telemetry.UpstreamSeries)
 	a.admin = admin.NewServer(admin.Handler(admin.Options{
 		State: a, API: a, Metrics: set.Handler(), Events: &a.events, Asked: set.Admin.Asked,
+		Dashboard: dashboard.Handler(),
 	}), log.Logger)
 	a.telemetry = admin.NewServer(admin.Handler(admin.Options{
 		State: a, Metrics: set.Handler(), Asked: set.Admin.Asked,
