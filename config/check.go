@@ -27,6 +27,7 @@ func checkConfig(cfg *Config, d *decoder) {
 	c.accessLog(cfg.AccessLog)
 	c.registries(cfg.Registries)
 	c.atLeast("discovery.canary_interval", "canary_interval", cfg.Discovery.CanaryInterval, time.Second)
+	c.history(cfg.History)
 	c.routes(cfg)
 	c.claims(cfg.Claims)
 	c.acme(cfg)

@@ -19,7 +19,9 @@ type Config struct {
 	// ACME says which certificates usher obtains by itself.
 	ACME      ACME      `yaml:"acme"`
 	Discovery Discovery `yaml:"discovery"`
-	Routes    []Route   `yaml:"routes"`
+	// History is what usher remembers for its operators.
+	History History `yaml:"history"`
+	Routes  []Route `yaml:"routes"`
 	// SharedRoutes lets services that announce the same source share it. Without it
 	// the one with the lowest CreateIndex, then name, owns the source for as long as it
 	// announces it.
@@ -45,6 +47,16 @@ type Config struct {
 
 	// origins are where the values come from; see Settings.
 	origins origins `yaml:"-"`
+}
+
+// History is what usher remembers for its operators, in memory.
+type History struct {
+	// Generations is how many routing tables are remembered, with what each changed and why.
+	// 0: the one in use.
+	Generations int `yaml:"generations"`
+	// Requests is how many recent requests are, as far as they decide where they go; of many
+	// one in so many is, so that they cover minutes. 0: none.
+	Requests int `yaml:"requests"`
 }
 
 // Discovery is how usher watches itself learning.

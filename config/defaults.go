@@ -14,6 +14,7 @@ func builtin() *Config {
 		Telemetry:    Telemetry{UpstreamSeries: 2000},
 		AccessLog:    defaultAccessLog(),
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
+		History:      History{Generations: 100, Requests: 1024},
 		SharedRoutes: true,
 		ACME:         defaultACME(),
 		Defaults: Defaults{

@@ -71,6 +71,7 @@ func TestDefaults(t *testing.T) {
 		}},
 		Telemetry:    Telemetry{UpstreamSeries: 2000},
 		Discovery:    Discovery{CanaryInterval: 10 * time.Second},
+		History:      History{Generations: 100, Requests: 1024},
 		SharedRoutes: true,
 		ACME:         defaultACME(),
 		Defaults:     Defaults{Policy: policy, DrainTimeout: 30 * time.Second},
@@ -176,6 +177,7 @@ func wantFull() *Config {
 		StateDir:  "state",
 		ACME:      defaultACME(),
 		Discovery: Discovery{true, 5 * time.Second},
+		History:   History{Generations: 100, Requests: 1024},
 		Claims: []Claim{
 			{Host: "*.shop.example.com", Path: "/orders", Services: []string{"orders", "orders-*"}},
 			{Host: "*", Path: "/", Services: []string{"web"}},

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Value is one value of a configuration, as text, by the path of its key.
@@ -33,9 +32,6 @@ func (l *values) add(key string, v reflect.Value) {
 	switch x := v.Interface().(type) {
 	case Pos:
 		return
-	case time.Duration:
-		l.put(key, x.String())
-		return
 	case Content:
 		if x != (Content{}) {
 			l.put(key, x.Path+" "+digest(x.Data))
@@ -54,7 +50,7 @@ func (l *values) add(key string, v reflect.Value) {
 	case reflect.Map:
 		l.addMap(key, v)
 	default:
-		l.put(key, fmt.Sprint(v.Interface()))
+		l.put(key, fmt.Sprint(plainValue(v)))
 	}
 }
 
@@ -100,7 +96,7 @@ func (l *values) addSlice(key string, v reflect.Value) {
 	}
 	parts := make([]string, v.Len())
 	for i := range parts {
-		parts[i] = fmt.Sprint(v.Index(i).Interface())
+		parts[i] = fmt.Sprint(plainValue(v.Index(i)))
 	}
 	l.put(key, strings.Join(parts, ", "))
 }
@@ -109,7 +105,11 @@ func (l *values) addMap(key string, v reflect.Value) {
 	keys := v.MapKeys()
 	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	for _, k := range keys {
-		l.add(below(key, k.String()), v.MapIndex(k))
+		if at := below(key, k.String()); v.MapIndex(k).Kind() == reflect.String && credential(k.String()) {
+			l.addHidden(at, v.MapIndex(k))
+		} else {
+			l.add(at, v.MapIndex(k))
+		}
 	}
 }
 
