@@ -86,6 +86,12 @@ func (p *Proxy) Publish(t *routetable.Table) { p.core.Publish(t) }
 // Table returns the table in use.
 func (p *Proxy) Table() *routetable.Table { return p.core.Table() }
 
+// Remember has a sample of n recent requests remembered from now on; 0: none.
+func (p *Proxy) Remember(n int) { p.core.Remember(n) }
+
+// Requests returns the recent requests that are remembered, the oldest first.
+func (p *Proxy) Requests() []*core.Sampled { return p.core.Requests() }
+
 // Pools are the connections to the endpoints, for who tells them of service meshes.
 func (p *Proxy) Pools() *upstream.Pools { return p.pools }
 

@@ -92,7 +92,7 @@ func (d *differ) changed(what, name, owner string, fields []Field) {
 // settings compares those of services and of routing as a whole.
 func (d *differ) settings() {
 	a, b := d.from.rules, d.to.rules
-	d.changed(WhatSettings, "routing", "", fieldsOf(config.Values(wholeOf(a)), config.Values(wholeOf(b))))
+	d.changed(WhatSettings, "routing", "", Fields(config.Values(wholeOf(a)), config.Values(wholeOf(b))))
 	var was, is config.Policy
 	if a.Rules != nil {
 		was = a.Defaults
@@ -100,7 +100,7 @@ func (d *differ) settings() {
 	if b.Rules != nil {
 		is = b.Defaults
 	}
-	general := fieldsOf(config.Values(was), config.Values(is))
+	general := Fields(config.Values(was), config.Values(is))
 	if a.Rules != nil && b.Rules != nil { // an empty table has none to compare with
 		d.changed(WhatSettings, "defaults", "", general)
 	}
@@ -112,7 +112,7 @@ func (d *differ) settings() {
 	}
 	for name := range names {
 		x, y := a.settingsOr(name, was), b.settingsOr(name, is)
-		own := slices.DeleteFunc(fieldsOf(config.Values(x), config.Values(y)), func(f Field) bool {
+		own := slices.DeleteFunc(Fields(config.Values(x), config.Values(y)), func(f Field) bool {
 			return slices.Contains(general, f)
 		})
 		d.changed(WhatSettings, name, "", own)
@@ -146,8 +146,8 @@ func wholeOf(s *ruleSet) whole {
 	return w
 }
 
-// fieldsOf are the differences of two lists of values.
-func fieldsOf(from, to []config.Value) (out []Field) {
+// Fields returns the differences of two lists of values.
+func Fields(from, to []config.Value) (out []Field) {
 	was := make(map[string]string, len(from))
 	for _, v := range from {
 		was[v.Key] = v.Text
@@ -197,7 +197,7 @@ func (d *differ) routes() {
 		case !had:
 			d.out = append(d.out, Change{Added, WhatRoute, id, b.route.Owner, nil})
 		case a.route != b.route:
-			d.changed(WhatRoute, id, b.route.Owner, fieldsOf(a.values(b), b.values(a)))
+			d.changed(WhatRoute, id, b.route.Owner, Fields(a.values(b), b.values(a)))
 		}
 		delete(was, id)
 	}
@@ -386,29 +386,56 @@ func meshText(m *watcher.Mesh) string {
 // reports compares what is refused and what is outranked.
 func (d *differ) reports() {
 	refused, outranked := map[Refusal]int{}, map[Conflict]int{}
-	if d.rules {
-		count(refused, d.to.rules.refused, 1)
-		count(refused, d.from.rules.refused, -1)
-		count(outranked, d.to.rules.conflicts, 1)
-		count(outranked, d.from.rules.conflicts, -1)
-	}
-	for key := range d.touched {
-		count(refused, d.to.services.Get(key).refusals(), 1)
-		count(refused, d.from.services.Get(key).refusals(), -1)
-	}
-	for key := range d.to.sources.Changed(d.from.sources) {
-		if a, b := d.from.sources.Get(key), d.to.sources.Get(key); a != b {
-			count(outranked, b.outranked(), 1)
-			count(outranked, a.outranked(), -1)
+	for _, side := range []struct {
+		t  *Table
+		by int
+	}{{d.to, 1}, {d.from, -1}} {
+		names := side.t.rules.places()
+		refusal := func(r Refusal) Refusal {
+			r.Where = names(r.Where)
+			return r
+		}
+		conflict := func(c Conflict) Conflict { return Conflict{c.Match, names(c.Winner), names(c.Loser)} }
+		if d.rules {
+			count(refused, side.t.rules.refused, side.by, refusal)
+			count(outranked, side.t.rules.conflicts, side.by, conflict)
+		}
+		for key := range d.touched {
+			count(refused, side.t.services.Get(key).refusals(), side.by, refusal)
+		}
+		for key := range d.to.sources.Changed(d.from.sources) {
+			if d.from.sources.Get(key) != d.to.sources.Get(key) {
+				count(outranked, side.t.sources.Get(key).outranked(), side.by, conflict)
+			}
 		}
 	}
 	report(d, WhatRefusal, refused, Refusal.String)
 	report(d, WhatConflict, outranked, Conflict.String)
 }
 
-func count[T comparable](n map[T]int, list []T, by int) {
+// places returns what gives the routes of the configuration their names in the place of
+// where they stand: that changes with every line above.
+func (s *ruleSet) places() func(string) string {
+	var names map[string]string
+	return func(place string) string {
+		if names == nil {
+			names = map[string]string{}
+			if s.Rules != nil {
+				for i := range s.Rules.Routes {
+					names[s.Rules.Routes[i].Pos.String()] = "route " + s.Rules.Routes[i].Name
+				}
+			}
+		}
+		if name, ok := names[place]; ok {
+			return name
+		}
+		return place
+	}
+}
+
+func count[T comparable](n map[T]int, list []T, by int, of func(T) T) {
 	for _, x := range list {
-		n[x] += by
+		n[of(x)] += by
 	}
 }
 

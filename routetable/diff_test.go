@@ -109,7 +109,7 @@ func TestDiff(t *testing.T) {
 			input{announce("a.com/"), rulesOf(to("mine", "s", "a.com/"))},
 			[]string{
 				"removed route a.com/ (s@consul urlprefix-a.com/)", "added route mine (usher.yaml:1:1)",
-				"added conflict a.com/: usher.yaml:1:1 over s@consul urlprefix-a.com/",
+				"added conflict a.com/: route mine over s@consul urlprefix-a.com/",
 			},
 		},
 	} {

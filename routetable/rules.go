@@ -40,6 +40,8 @@ type ruleSet struct {
 	// named are the indexes of the routes that go to a service, by the wholeName of its
 	// cluster.
 	named map[string][]int
+	// headers are the names of the fields that routes match on, each once.
+	headers []string
 }
 
 // noRoute is what the metrics call requests without a route; no route may be called
@@ -61,7 +63,25 @@ func compileRules(rules *Rules, overrides []*watcher.Overrides) *ruleSet {
 		s.override(o)
 	}
 	maps.Copy(s.services, rules.Services)
+	s.headers = headerNames(s.routes)
 	return s
+}
+
+// headerNames are the names of the fields that routes match on, each once.
+func headerNames(routes []*Route) (names []string) {
+	for _, r := range routes {
+		if r == nil {
+			continue
+		}
+		for _, h := range r.Headers {
+			names = append(names, h.Name)
+		}
+		for _, p := range r.Patterns {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // newTemplate makes the route of a rule, but for its ID, its pattern and its clusters.

@@ -55,6 +55,10 @@ type Delta struct {
 	Refused []Refusal
 }
 
+// HeaderNames are the names of the header fields that routes match on, each once. Don't
+// change the result.
+func (t *Table) HeaderNames() []string { return t.rules.headers }
+
 // Delta returns how the table differs from the one it was built from.
 func (t *Table) Delta() *Delta { return &t.delta }
 

@@ -107,6 +107,8 @@ type Exchange struct {
 	word string
 	// noted are the lines of the response's head that are logged.
 	noted []byte
+	// sampled is the request as it is remembered; nil: it is not.
+	sampled *Sampled
 
 	attempt Attempt
 	scratch scratch
@@ -182,7 +184,7 @@ func (x *Exchange) Reset() {
 	x.Replayable, x.Streams, x.sticky = false, false, nil
 	x.resting, x.capped, x.began = -1, false, 0
 	x.stay, x.retrial, x.call, x.CallTimeout = stay{}, retrial{}, call{}, 0
-	x.query.Skip, x.stream, x.recording = nil, false, nil
+	x.query.Skip, x.stream, x.recording, x.sampled = nil, false, nil, nil
 	x.word, x.noted = "", x.noted[:0]
 	x.pick.Reset()
 }
@@ -212,6 +214,9 @@ func (c *Core) route(x *Exchange, table *routetable.Table) Reason {
 		return Loop
 	}
 	x.fillQuery()
+	if r := c.recent.Load(); r != nil {
+		x.sample(r)
+	}
 	for {
 		x.route = x.table.Match(&x.query)
 		if x.route == nil {
@@ -505,6 +510,9 @@ func (c *Core) End(x *Exchange, code int, reason Reason, now int64) {
 	c.metrics.Overhead.Observe(x.Shard, duration(took-x.Upstream))
 	if x.recording != nil {
 		x.endRecording(&s, status, reason, service, now)
+	}
+	if x.sampled != nil {
+		c.tellEnd(x, service, code, reason)
 	}
 }
 

@@ -26,6 +26,8 @@ type Core struct {
 	Tracer *tracing.Tracer
 
 	table atomic.Pointer[routetable.Table]
+	// recent are the requests that are remembered; nil: none are.
+	recent atomic.Pointer[Recent]
 	// challenges are nil while nothing is obtained by ACME.
 	challenges atomic.Pointer[Challenges]
 

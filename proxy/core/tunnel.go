@@ -96,6 +96,9 @@ func (ts *Tunnels) open(x *Exchange) *Tunnel {
 		x.recordRoute(service)
 		t.sample.Trace, t.recording, x.recording = x.TraceID(), x.recording, nil
 	}
+	if t.sampled, x.sampled = x.sampled, nil; t.sampled != nil {
+		t.sampled.Route, t.sampled.Service = x.route.ID, service
+	}
 	t.stay, x.stay = x.stay, stay{}
 	t.stay.change(x.Shard)
 	return t
@@ -112,6 +115,8 @@ type Tunnel struct {
 	sample   metrics.Sample
 	// upgraded says that it is counted among the connections that changed their protocol.
 	upgraded bool
+	// sampled is the request as it is remembered; nil: it is not.
+	sampled *Sampled
 	// service is the label of the gauge.
 	service string
 	start   int64
@@ -146,6 +151,9 @@ func (t *Tunnel) End(code int, received, sent uint64, reason Reason, now int64) 
 	t.owner.taken.Add(-1)
 	if t.recording != nil {
 		t.recording.finish(&s, code, reason, now)
+	}
+	if t.sampled != nil {
+		t.owner.core.tell(t.sampled, code, reason)
 	}
 }
 
