@@ -20,6 +20,9 @@ type Snapshot struct {
 	Registries []RegistrySnapshot
 	// Memory is the routing table's, which alone knows its form.
 	Memory json.RawMessage `json:",omitempty"`
+	// Running is what a running usher adds for who asks it for a snapshot, and alone knows
+	// the form of; on disk there is none.
+	Running json.RawMessage `json:",omitempty"`
 }
 
 // RegistrySnapshot is what was known of one registry.
@@ -238,6 +241,23 @@ func (m *Manager) Snapshot() (s *Snapshot, ok bool) {
 	}
 	s.sort()
 	return s, len(s.Registries) > 0
+}
+
+// Known returns everything that is known now, of registries of which no snapshot is kept
+// too, and with what is held: it is to be looked at, not to start from.
+func (m *Manager) Known() *Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &Snapshot{}
+	for _, src := range m.sources {
+		r := RegistrySnapshot{Name: src.Name, Identity: src.Identity, Taken: src.taken(), Overrides: src.overrides}
+		for _, e := range src.services {
+			r.Services = append(r.Services, e.service)
+		}
+		s.Registries = append(s.Registries, r)
+	}
+	s.sort()
+	return s
 }
 
 // sort gives a snapshot the one order in which the same is the same.

@@ -46,6 +46,8 @@ type app struct {
 
 	config atomic.Pointer[config.Config]
 	opts   config.Options
+	// past are the tables before.
+	past *past
 	// events are what happened of late, for operators.
 	events events.Log
 	// standing, traffic and catalogs are what else operators and clients are told.
@@ -103,7 +105,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 		manager: manager,
 		proxy:   proxy.New(log.Logger, set.Downstream, health),
 		certs:   certs.New(certs.Options{Log: log.Logger, Metrics: set.TLS}),
-		opts:    opts, ctx: ctx, cancel: cancel,
+		opts:    opts, ctx: ctx, cancel: cancel, past: newPast(cfg),
 		built: make(chan struct{}), bindings: make(chan struct{}), refused: map[routetable.Refusal]bool{},
 		published: make(chan struct{}, 1), present: map[string]*presence{}, balancers: balance.All(),
 		standing: standing{started: time.Now()}, traffic: traffic.New(set.Downstream.Totals),
@@ -128,6 +130,7 @@ func newApp(p *process, cfg *config.Config, opts config.Options) *app {
 	a.telemetry = admin.NewServer(admin.Handler(admin.Options{
 		State: a, Metrics: set.Handler(), Asked: set.Admin.Asked,
 	}), log.Logger)
+	a.proxy.Remember(cfg.History.Requests)
 	return a
 }
 
@@ -151,8 +154,9 @@ func (a *app) start(ctx context.Context) error {
 		a.log.Warn("registry did not answer in time; starting without it", "registry", name)
 	}
 	a.meshes.wait(ctx)
-	a.manager.Touch()
+	a.manager.Touch(watcher.Cause{Kind: watcher.CauseStart, Detail: "configuration " + cfg.Hash})
 	a.running.Go(a.buildTables)
+	a.running.Go(a.remember)
 	select {
 	case <-a.built:
 	case <-ctx.Done():
@@ -234,7 +238,8 @@ func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	if a.remembered != nil {
 		previous, a.remembered = a.remembered, nil
 	}
-	t := routetable.Build(change.Catalog, a.rulesOf(cfg), previous)
+	catalog, rules := a.past.underPin(change.Catalog, a.rulesOf(cfg))
+	t := routetable.Build(catalog, rules, previous)
 	a.health.Adopt(t)
 	a.proxy.Publish(t)
 	now := time.Now()
@@ -246,6 +251,7 @@ func (a *app) buildTable(change watcher.Change) (took time.Duration) {
 	a.observeCanaries(t)
 	a.countTable(cfg, t, now, now.Sub(begin))
 	a.logRefusals(t)
+	a.cameIntoUse(previous, t, change, now.Sub(begin))
 	select {
 	case a.published <- struct{}{}:
 	default:
@@ -371,7 +377,10 @@ func (a *app) apply(cfg *config.Config) error {
 	a.config.Store(cfg)
 	a.meshes.join(cfg)
 	a.manager.Apply(a.sources(cfg), wantedServices(cfg))
-	a.manager.Touch()
+	a.manager.Touch(watcher.Cause{Kind: watcher.CauseReload, Detail: "configuration " + cfg.Hash})
+	a.past.log.Keep(cfg.History.Generations)
+	a.proxy.Remember(cfg.History.Requests)
+	a.reloadedUnderPin()
 	a.register(cfg)
 	return nil
 }

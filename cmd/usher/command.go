@@ -112,6 +112,7 @@ USHER_LOG_LEVEL. A flag goes before the environment, that before the file.`,
 	p.addColourFlag(root)
 	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.migrateCommand(), p.versionCommand())
 	root.AddCommand(p.askingCommands()...)
+	root.AddCommand(p.generationsCommand(), p.diffCommand(), p.pinCommand(), p.unpinCommand(), p.planCommand())
 	return root
 }
 

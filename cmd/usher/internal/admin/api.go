@@ -23,6 +23,7 @@ type API interface {
 	Observer
 	Discovery
 	Control
+	Past
 }
 
 // endpoint is one of the API: what the mux is told of it, and who describes the API.
@@ -47,7 +48,7 @@ type param struct{ name, what string }
 
 // endpoints are those of the API.
 func endpoints(a API) []endpoint {
-	return []endpoint{
+	return append([]endpoint{
 		{
 			method: http.MethodGet, path: "/registries", summary: "What is known of each registry",
 			answer: []api.Registry{},
@@ -81,7 +82,7 @@ func endpoints(a API) []endpoint {
 			params:  []param{{"service", "the service, or service@registry"}}, answer: api.Released{},
 			serve: func(w http.ResponseWriter, r *http.Request) { release(w, a, r.PathValue("service")) },
 		},
-	}
+	}, pastEndpoints(a)...)
 }
 
 // handleAPI adds endpoints below /api/v1.

@@ -11,19 +11,35 @@ type Generations struct {
 	Generations []Generation `json:"generations"`
 }
 
-// Generation is one table: when it came into use, why, and what it changed.
+// Generation is one table: when it came into use, why, and what it changed. Tables behind
+// it that were the same are a part of it.
 type Generation struct {
-	Number uint64    `json:"number"`
-	At     time.Time `json:"at"`
+	Number uint64 `json:"number"`
+	// Last is the number of the last table that is a part of it.
+	Last uint64    `json:"last"`
+	At   time.Time `json:"at"`
 	// Took is how long it took to build, in seconds.
 	Took   float64 `json:"took_seconds"`
 	Causes []Cause `json:"causes"`
+	// MoreCauses is how many more there were.
+	MoreCauses int `json:"more_causes,omitempty"`
 	// Summary is the changes in a few words.
 	Summary string `json:"summary"`
 	Routes  int    `json:"routes"`
-	Pinned  bool   `json:"pinned,omitempty"`
-	// Changes are those from the generation before; left out in lists.
-	Changes []Change `json:"changes,omitempty"`
+	// Pinned says that its rules are held.
+	Pinned bool `json:"pinned,omitempty"`
+	// Changes are those from the generation before; left out in lists. MoreChanges is how
+	// many more there were.
+	Changes     []Change `json:"changes,omitempty"`
+	MoreChanges int      `json:"more_changes,omitempty"`
+}
+
+// Pinned is what a pin, or its end, came to.
+type Pinned struct {
+	// Pinned is the generation whose rules are held; nil: none's are.
+	Pinned *uint64 `json:"pinned"`
+	// Generation is the table that is in use for it.
+	Generation uint64 `json:"generation"`
 }
 
 // Cause is one thing that made usher build a table.
@@ -47,11 +63,12 @@ type Diff struct {
 
 // Change is one difference between two tables.
 type Change struct {
-	// Kind is added, removed or changed; What is route, service, instance, refusal or
-	// conflict.
+	// Kind is added, removed or changed; What is settings (of a service, or defaults), route,
+	// service, instance, refusal or conflict; of plan also listener and registry.
 	Kind string `json:"kind"`
 	What string `json:"what"`
-	// Name is the route's ID, the service, or service/instance.
+	// Name is the route's ID, the service, service/instance, or the refusal or conflict in
+	// one line.
 	Name string `json:"name"`
 	// Fields are what changed, with the value before and after; none where it is new or gone.
 	Fields []FieldChange `json:"fields,omitempty"`
@@ -91,10 +108,13 @@ type Plan struct {
 	Shadowed  []Shadow   `json:"shadowed"`
 	Refused   []Refusal  `json:"refused"`
 	Conflicts []Conflict `json:"conflicts"`
-	// Replayed is how many recent requests were tried against both tables, Moved are those
-	// that would go elsewhere.
-	Replayed int     `json:"replayed"`
-	Moved    []Moved `json:"moved"`
+	// Replayed is how many recent requests were tried against both tables, MovedCount how
+	// many of them would go elsewhere; Moved are these, equal ones once.
+	Replayed   int     `json:"replayed"`
+	MovedCount int     `json:"moved_count"`
+	Moved      []Moved `json:"moved"`
+	// Notes are what the plan cannot know.
+	Notes []string `json:"notes"`
 }
 
 // Shadow is a route that another one hides.
@@ -102,13 +122,17 @@ type Shadow struct {
 	Route string `json:"route"`
 	Owner string `json:"owner"`
 	By    string `json:"by"`
+	// New says that it is not hidden now.
+	New bool `json:"new"`
 }
 
 // Moved is a request that would go elsewhere.
 type Moved struct {
 	Request SampledRequest `json:"request"`
-	From    Destination    `json:"from"`
-	To      Destination    `json:"to"`
+	// Count is how many such requests there are among those replayed.
+	Count int         `json:"count"`
+	From  Destination `json:"from"`
+	To    Destination `json:"to"`
 }
 
 // Destination is where a request goes: a route and the services behind it, or the reason
@@ -117,5 +141,10 @@ type Destination struct {
 	Route    string   `json:"route,omitempty"`
 	Owner    string   `json:"owner,omitempty"`
 	Services []string `json:"services,omitempty"`
-	Reason   string   `json:"reason,omitempty"`
+	// As is what the endpoints are asked for, where that is another thing than the client
+	// asked for; several when they are asked for different things.
+	As []string `json:"as,omitempty"`
+	// Answer is what usher answers by itself: "301 https://…", "200"; empty: it does not.
+	Answer string `json:"answer,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
