@@ -14,7 +14,9 @@ func (h *house) Generations(context.Context) api.Generations {
 	return api.Generations{Current: 7, Generations: []api.Generation{{Number: 7, Last: 7}}}
 }
 
-func (h *house) GenerationsAround(ctx context.Context, _, _ time.Time) api.Generations { return h.Generations(ctx) }
+func (h *house) GenerationsAround(ctx context.Context, _, _ time.Time) api.Generations {
+	return h.Generations(ctx)
+}
 
 func (h *house) Generation(_ context.Context, number uint64) (api.Generation, bool) {
 	return api.Generation{Number: number, Last: number}, number == 7
