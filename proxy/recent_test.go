@@ -10,7 +10,7 @@ import (
 	"usher/proxy/proxytest"
 	"usher/routetable"
 	"usher/routetable/balance"
-	"usher/watcher" //nolint:depguard // tests build their tables by hand
+	"usher/watcher"
 )
 
 // remembering is a usher that remembers, whose table has routes of the configuration.
@@ -62,8 +62,8 @@ func TestRequestsAreRemembered(t *testing.T) {
 	proxytest.Eventually(t, "4 requests are remembered", func() bool {
 		got = got[:0]
 		for _, s := range u.Proxy.Requests() {
-			got = append(got, fmt.Sprintf("%s %s %s%s %v %s/%s %d %s of %d", s.Listener, s.Method, s.Host, s.Target, s.Headers,
-				s.Route, s.Service, s.Status, s.Reason, s.Generation))
+			got = append(got, fmt.Sprintf("%s %s %s%s %v %s/%s %d %s of %d", s.Listener, s.Method, s.Host, s.Target,
+				s.Headers, s.Route, s.Service, s.Status, s.Reason, s.Generation))
 		}
 		return len(got) == 4
 	})

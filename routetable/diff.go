@@ -421,8 +421,8 @@ func (s *ruleSet) places() func(string) string {
 		if names == nil {
 			names = map[string]string{}
 			if s.Rules != nil {
-				for i := range s.Rules.Routes {
-					names[s.Rules.Routes[i].Pos.String()] = "route " + s.Rules.Routes[i].Name
+				for i := range s.Routes {
+					names[s.Routes[i].Pos.String()] = "route " + s.Routes[i].Name
 				}
 			}
 		}

@@ -18,12 +18,14 @@ func pastTable(d draw) (*watcher.Catalog, *Rules, *Table) {
 	var table *Table
 	for version := range uint64(3) {
 		catalog, rules = randomInput(d)
-		services := slices.DeleteFunc(catalog.Services(), func(s *watcher.Service) bool { return len(s.Instances) == 0 })
+		services := slices.DeleteFunc(catalog.Services(), isEmpty)
 		catalog = watcher.NewCatalog(version+1, services...).WithOverrides(version+1, catalog.Overrides()...)
 		table = Build(catalog, rules, table)
 	}
 	return catalog, rules, table
 }
+
+func isEmpty(s *watcher.Service) bool { return len(s.Instances) == 0 }
 
 // otherwise is the catalog with the same instances that announce other things, and stand
 // otherwise.
@@ -129,7 +131,7 @@ func TestPinFollowsTheRegistry(t *testing.T) {
 		table, live := then, catalog
 		for step := range 6 {
 			live, rules = randomStep(d, uint64(10+step), live, rules)
-			services := slices.DeleteFunc(live.Services(), func(s *watcher.Service) bool { return len(s.Instances) == 0 })
+			services := slices.DeleteFunc(live.Services(), isEmpty)
 			if d(2) == 0 {
 				live = live.WithNamed(live.Version, map[string][]*watcher.Service{"s": nil})
 			} else {

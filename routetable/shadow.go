@@ -136,7 +136,8 @@ func (r *Route) fitsAllOf(o *Route) bool {
 // of another one do, and it lets no request pass on: one that redirects leaves those to
 // others that are where it leads.
 func (r *Route) hides(o *Route) bool {
-	if r.Redirect != nil || r.Respond == nil && slices.ContainsFunc(r.Arms, func(a Arm) bool { return a.Cluster.Answers }) {
+	answers := func(a Arm) bool { return a.Cluster.Answers }
+	if r.Redirect != nil || r.Respond == nil && slices.ContainsFunc(r.Arms, answers) {
 		return false
 	}
 	return narrower(o.Listeners, r.Listeners) && narrower(o.Methods, r.Methods) && (!r.GRPC || o.GRPC) &&

@@ -99,7 +99,8 @@ func TestCauses(t *testing.T) {
 					s.send(s.d, u)
 				}
 				if got, more := told(s.bench); !slices.Equal(got, c.want) || more != 0 {
-					t.Errorf("told\n%s\nand %d more, want\n%s", strings.Join(got, "\n"), more, strings.Join(c.want, "\n"))
+					t.Errorf("told\n%s\nand %d more, want\n%s",
+						strings.Join(got, "\n"), more, strings.Join(c.want, "\n"))
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ type past struct {
 	log *history.Log
 	// tables are those that came into use and are not compared yet.
 	tables chan history.Table
+	// pinning is held while a pin is put in force, or its end.
+	pinning sync.Mutex
 	// pin is what is asked for, held what the build goroutine builds by.
 	pin  atomic.Pointer[pin]
 	held *pin
@@ -130,7 +133,8 @@ func (a *app) Generations(ctx context.Context) api.Generations {
 
 // GenerationsAround implements admin.Past.
 func (a *app) GenerationsAround(ctx context.Context, from, to time.Time) api.Generations {
-	return a.generationsOf(a.current(ctx), func() []*history.Generation { return a.past.log.Between(from, to) }, true)
+	between := func() []*history.Generation { return a.past.log.Between(from, to) }
+	return a.generationsOf(a.current(ctx), between, true)
 }
 
 func (a *app) generationsOf(current uint64, list func() []*history.Generation, changes bool) api.Generations {
@@ -148,7 +152,8 @@ func (a *app) generationsOf(current uint64, list func() []*history.Generation, c
 func (a *app) generationView(g *history.Generation) api.Generation {
 	v := api.Generation{
 		Number: g.Number, Last: g.Last, At: g.At.UTC(), Took: g.Took.Seconds(), Causes: []api.Cause{},
-		MoreCauses: g.More, Summary: g.Summary, Routes: g.Routes, Changes: plan.Changes(g.Changes), MoreChanges: g.Dropped,
+		MoreCauses: g.More, Summary: g.Summary, Routes: g.Routes,
+		Changes: plan.Changes(g.Changes), MoreChanges: g.Dropped,
 	}
 	if n := a.pinned(); n != nil {
 		v.Pinned = g.Number <= *n && *n <= g.Last
@@ -199,6 +204,8 @@ func (a *app) Pin(ctx context.Context, number uint64) (api.Pinned, error) {
 	if err != nil {
 		return api.Pinned{}, err
 	}
+	a.past.pinning.Lock()
+	defer a.past.pinning.Unlock()
 	rules := routetable.NewPin(p)
 	a.manager.Keep(rules.Services()) // they may have been given up
 	next := &pin{number, rules, make(chan struct{})}
@@ -206,13 +213,16 @@ func (a *app) Pin(ctx context.Context, number uint64) (api.Pinned, error) {
 	a.log.Warn("the rules of a generation are pinned: instances follow the registries, rules do not",
 		"generation", number)
 	a.events.Add(api.Event{
-		Kind: "pin", Level: "warn", Generation: number, Message: fmt.Sprintf("the rules of generation %d are pinned", number),
+		Kind: "pin", Level: "warn", Generation: number,
+		Message: fmt.Sprintf("the rules of generation %d are pinned", number),
 	})
 	return a.await(ctx, next, watcher.Cause{Kind: watcher.CausePin, Detail: fmt.Sprintf("generation %d", number)})
 }
 
 // Unpin implements admin.Past.
 func (a *app) Unpin(ctx context.Context) (api.Pinned, error) {
+	a.past.pinning.Lock()
+	defer a.past.pinning.Unlock()
 	was := a.pinned()
 	if was == nil {
 		return api.Pinned{Generation: a.current(ctx)}, nil

@@ -35,7 +35,8 @@ func failures() []string { return []string{"moved", "removed", "conflicts", "any
 func (p *process) planCommand() *cobra.Command {
 	f := &planFlags{}
 	cmd := p.asking(&cobra.Command{
-		Use: "plan --config FILE", Short: "Tell what a new configuration would change, before it does", Args: cobra.NoArgs,
+		Use: "plan --config FILE", Args: cobra.NoArgs,
+		Short: "Tell what a new configuration would change, before it does",
 		Long: `Plan reads a new configuration and compares it with that of a running usher, on the
 services that the running one knows: routes added, removed and changed, those that no
 request can reach, rules refused, and which of the recent requests would go elsewhere.
@@ -56,8 +57,8 @@ named does:
 	}, func(ctx context.Context, a *asker, _ []string) error { return a.plan(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "the new configuration `FILE`")
-	fl.StringVar(&f.snapshot, "snapshot", "", "`FILE` with what GET /api/v1/snapshot answered, instead of asking for it")
-	fl.StringVar(&f.requests, "requests", "", "`FILE` with what GET /api/v1/requests answered, instead of asking for it")
+	fl.StringVar(&f.snapshot, "snapshot", "", "`FILE` with what GET /api/v1/snapshot answered; default: ask")
+	fl.StringVar(&f.requests, "requests", "", "`FILE` with what GET /api/v1/requests answered; default: ask")
 	fl.BoolVar(&f.detailed, "detailed-exitcode", false, "exit with 5 when anything changes")
 	fl.StringSliceVar(&f.failOn, "fail-on", nil, "exit with 5 on `WHAT` changes: "+strings.Join(failures(), ", "))
 	_ = cmd.MarkFlagRequired("config") // fails for an unknown flag
@@ -155,12 +156,13 @@ func planOf(cfg *config.Config, s *watcher.Snapshot, requests []api.SampledReque
 
 // fails says whether what the flags name happens.
 func (f *planFlags) fails(p *api.Plan) bool {
+	removed := func(c api.Change) bool { return c.Kind == "removed" && c.What == "route" }
+	worse := func(c api.Change) bool { return c.Kind == "added" && (c.What == "conflict" || c.What == "refusal") }
 	kinds := map[string]bool{
 		"any": len(p.Changes) > 0 || p.MovedCount > 0, "moved": p.MovedCount > 0,
-		"removed": slices.ContainsFunc(p.Changes, func(c api.Change) bool { return c.Kind == "removed" && c.What == "route" }),
-		"conflicts": slices.ContainsFunc(p.Changes, func(c api.Change) bool {
-			return c.Kind == "added" && (c.What == "conflict" || c.What == "refusal")
-		}) || slices.ContainsFunc(p.Shadowed, func(s api.Shadow) bool { return s.New }),
+		"removed": slices.ContainsFunc(p.Changes, removed),
+		"conflicts": slices.ContainsFunc(p.Changes, worse) ||
+			slices.ContainsFunc(p.Shadowed, func(s api.Shadow) bool { return s.New }),
 	}
 	return f.detailed && kinds["any"] || slices.ContainsFunc(f.failOn, func(word string) bool { return kinds[word] })
 }
@@ -180,8 +182,10 @@ func (a *asker) printPlan(p *api.Plan) error {
 		title string
 		lines []string
 	}{
-		{"Routes that no request can reach:", shadowLines(p)}, {"Rules refused:", refusalLines(p)},
-		{"Claims outranked:", conflictLines(p)}, {"Notes:", p.Notes},
+		{"Routes that no request can reach:", shadowLines(p)},
+		{"Rules refused:", refusalLines(p)},
+		{"Claims outranked:", conflictLines(p)},
+		{"Notes:", p.Notes},
 	} {
 		if err := a.printPart(part.title, part.lines); err != nil {
 			return err
@@ -237,7 +241,8 @@ func (a *asker) printMoved(p *api.Plan) error {
 	if p.Replayed == 0 {
 		return a.out.Printf("\nNo recent request was tried.\n")
 	}
-	title := fmt.Sprintf("%d of %s would go elsewhere", p.MovedCount, count(p.Replayed, "recent request", "recent requests"))
+	title := fmt.Sprintf("%d of %s would go elsewhere", p.MovedCount,
+		count(p.Replayed, "recent request", "recent requests"))
 	var lines []string
 	for i := range p.Moved {
 		m := &p.Moved[i]

@@ -51,7 +51,8 @@ func (p *planner) route(i int) string {
 	case 3:
 		to += ", host: other.test"
 	}
-	return fmt.Sprintf("  - {name: r%d, match: {%s}, %s, priority: %d}\n", i, strings.Join(match, ", "), to, p.r.IntN(3))
+	return fmt.Sprintf("  - {name: r%d, match: {%s}, %s, priority: %d}\n",
+		i, strings.Join(match, ", "), to, p.r.IntN(3))
 }
 
 // config draws a configuration from the routes of another one: some stay, some go.
@@ -146,7 +147,8 @@ func TestPlanListsWhatMoves(t *testing.T) {
 		b := newBackend(t, name, func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, name, " ", r.Method, " ", r.Host, r.RequestURI)
 		})
-		services += fmt.Sprintf("  - {name: %s, routes: ['%s.test/'], instances: [{address: %q}]}\n", name, name, b.address())
+		services += fmt.Sprintf("  - {name: %s, routes: ['%s.test/'], instances: [{address: %q}]}\n",
+			name, name, b.address())
 	}
 	services += "  - {name: sd, instances: [{address: '127.0.0.1:1', status: critical}]}\n"
 	writeFile(t, p.u.dir+"/services.yaml", services)
@@ -231,7 +233,8 @@ func TestPlanForPipelines(t *testing.T) {
 	get(t, u.web+"/orders?token=s3cret", "shop.test")
 	before := u.metric("usher_table_builds_total")
 	out, _ := u.ask(0, "plan", "--config", same, "--detailed-exitcode")
-	mustContain(t, "the same configuration", out, "Nothing changes.", "0 of ", " recent requests would go elsewhere.")
+	mustContain(t, "the same configuration", out,
+		"Nothing changes.", "0 of ", " recent requests would go elsewhere.")
 	out, _ = u.ask(0, "plan", "--config", other)
 	mustContain(t, "another one", out, "~ route fixed", "service: orders → cart", "+ listener more",
 		" recent requests would go elsewhere:\n  GET shop.test/orders: ", "token=REDACTED", "orders by fixed → cart by fixed")

@@ -21,7 +21,8 @@ func (p *process) generationsCommand() *cobra.Command {
 	var at string
 	var n int
 	cmd := p.asking(&cobra.Command{
-		Use: "generations", Short: "List the routing tables of the recent past, and what each changed", Args: cobra.NoArgs,
+		Use: "generations", Args: cobra.NoArgs,
+		Short: "List the routing tables of the recent past, and what each changed",
 		Long: `Generations lists the tables that a running usher remembers: when each came into use,
 what it changed, and why. With --at it tells what changed around a time, each change
 with its fields before and after.`,
@@ -49,7 +50,8 @@ and instances, and what is refused or outranked.`,
 
 func (p *process) pinCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "pin N", Short: "Hold the rules of a generation, while instances follow the registry", Args: cobra.ExactArgs(1),
+		Use: "pin N", Args: cobra.ExactArgs(1),
+		Short: "Hold the rules of a generation, while instances follow the registry",
 		Long: `Pin makes usher route by the rules of a generation: by what services announced then, by
 the configuration's routes and settings, and by the overrides of then. Instances go on
 to follow the registry, new ones have the rules of their service, and a service that was
@@ -218,7 +220,8 @@ func printChange(a *asker, c *api.Change) error {
 		return err
 	}
 	for _, f := range c.Fields {
-		if err := a.out.Printf("      %s: %s → %s\n", term.Clean(f.Field), orNothing(f.From), orNothing(f.To)); err != nil {
+		err := a.out.Printf("      %s: %s → %s\n", term.Clean(f.Field), orNothing(f.From), orNothing(f.To))
+		if err != nil {
 			return err
 		}
 	}

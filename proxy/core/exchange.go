@@ -214,7 +214,7 @@ func (c *Core) route(x *Exchange, table *routetable.Table) Reason {
 		return Loop
 	}
 	x.fillQuery()
-	if r := c.recent.Load(); r != nil {
+	if r := c.recent.Load(); r != nil && x.aside == nil {
 		x.sample(r)
 	}
 	for {

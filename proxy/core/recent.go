@@ -63,7 +63,8 @@ func NewRecent(n int) *Recent {
 		shards *= 2
 	}
 	r := &Recent{
-		gates: make([]recentGate, shards), ring: make([]atomic.Pointer[Sampled], max(n, 1)), secrets: redact.New(nil, nil),
+		gates: make([]recentGate, shards), ring: make([]atomic.Pointer[Sampled], max(n, 1)),
+		secrets: redact.New(nil, nil),
 	}
 	r.pause = int64(recentSpan) * int64(2*shards) / int64(len(r.ring))
 	r.save = r.pause * int64(max(len(r.ring)/(2*shards), 1)-1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,13 +44,32 @@ const nearby = time.Minute
 
 // pastEndpoints are those of Past.
 func pastEndpoints(p Past) []endpoint {
-	number := []param{{"number", "the number of a table"}}
+	return slices.Concat(generationEndpoints(p), pinEndpoints(p), []endpoint{
+		{
+			method: http.MethodGet, path: "/requests",
+			summary: "A sample of the recent requests, as far as they decide where they go; without secrets",
+			answer:  []api.SampledRequest{},
+			serve:   func(w http.ResponseWriter, _ *http.Request) { answer(w, p.Requests()) },
+		},
+		{
+			method: http.MethodGet, path: "/snapshot",
+			summary: "What the registries said and the rules in force, as usher plan reads it; a file, not JSON",
+			kind:    "application/octet-stream", answer: "",
+			serve: func(w http.ResponseWriter, _ *http.Request) { snapshot(w, p) },
+		},
+	})
+}
+
+// numberParam is the one in a path.
+func numberParam() []param { return []param{{"number", "the number of a table"}} }
+
+func generationEndpoints(p Past) []endpoint {
 	return []endpoint{
 		{
 			method: http.MethodGet, path: "/generations",
 			summary: "The tables of the recent past: when they came into use, why, and what they changed",
 			params: []param{
-				{"at", "a time, RFC 3339 or the last 15:04 of usher's clock: the generations around it, with their changes"},
+				{"at", "a time, RFC 3339 or the last 15:04: the generations around it, with their changes"},
 				{"for", "how long from that time on, as in 90s"},
 				{"n", "how many at most"},
 			},
@@ -58,7 +78,7 @@ func pastEndpoints(p Past) []endpoint {
 		},
 		{
 			method: http.MethodGet, path: "/generations/{number}", summary: "One generation with its changes",
-			params: number, answer: api.Generation{},
+			params: numberParam(), answer: api.Generation{},
 			serve: func(w http.ResponseWriter, r *http.Request) {
 				numbered(w, r.PathValue("number"), func(n uint64) (any, error) {
 					g, known := p.Generation(r.Context(), n)
@@ -82,10 +102,15 @@ func pastEndpoints(p Past) []endpoint {
 				})
 			},
 		},
+	}
+}
+
+func pinEndpoints(p Past) []endpoint {
+	return []endpoint{
 		{
 			method: http.MethodPost, path: "/generations/{number}/pin",
 			summary: "Hold the rules of a generation, while instances follow the registries",
-			params:  number, answer: api.Pinned{},
+			params:  numberParam(), answer: api.Pinned{},
 			serve: func(w http.ResponseWriter, r *http.Request) {
 				numbered(w, r.PathValue("number"), func(n uint64) (any, error) { return p.Pin(r.Context(), n) })
 			},
@@ -96,17 +121,6 @@ func pastEndpoints(p Past) []endpoint {
 			serve: func(w http.ResponseWriter, r *http.Request) {
 				answerOr(w, func() (any, error) { return p.Unpin(r.Context()) })
 			},
-		},
-		{
-			method: http.MethodGet, path: "/requests",
-			summary: "A sample of the recent requests, as far as they decide where they go; without secrets",
-			answer:  []api.SampledRequest{},
-			serve:   func(w http.ResponseWriter, _ *http.Request) { answer(w, p.Requests()) },
-		},
-		{
-			method: http.MethodGet, path: "/snapshot",
-			summary: "What the registries said and the rules in force, as usher plan reads it; a file, not JSON",
-			serve:   func(w http.ResponseWriter, _ *http.Request) { snapshot(w, p) },
 		},
 	}
 }
@@ -184,10 +198,11 @@ func ParseTime(text string, now time.Time) (at time.Time, precision time.Duratio
 		if err != nil {
 			continue
 		}
-		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
-		if at.After(now) {
-			at = time.Date(now.Year(), now.Month(), now.Day()-1, clock.Hour(), clock.Minute(), clock.Second(), 0,
-				now.Location())
+		on := func(day int) time.Time {
+			return time.Date(now.Year(), now.Month(), day, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
+		}
+		if at = on(now.Day()); at.After(now) {
+			at = on(now.Day() - 1)
 		}
 		return at, precision, nil
 	}

@@ -195,27 +195,3 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
-
-// The house has no past.
-
-func (h *house) Generations(context.Context) api.Generations {
-	return api.Generations{Generations: []api.Generation{}}
-}
-
-func (h *house) GenerationsAround(ctx context.Context, _, _ time.Time) api.Generations {
-	return h.Generations(ctx)
-}
-
-func (h *house) Generation(context.Context, uint64) (g api.Generation, known bool) { return g, false }
-
-func (h *house) Diff(context.Context, uint64, uint64) (api.Diff, error) {
-	return api.Diff{}, ErrUnknown
-}
-
-func (h *house) Pin(context.Context, uint64) (api.Pinned, error) { return api.Pinned{}, h.did("pin") }
-
-func (h *house) Unpin(context.Context) (api.Pinned, error) { return api.Pinned{}, h.did("unpin") }
-
-func (h *house) Requests() []api.SampledRequest { return []api.SampledRequest{} }
-
-func (h *house) Snapshot() ([]byte, error) { return nil, nil }

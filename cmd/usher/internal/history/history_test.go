@@ -148,18 +148,18 @@ func TestPastsStay(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	s := newScene(100)
 	names := func(round int) (out []string) {
-		for i := range 10_000 {
+		for i := range 9_000 {
 			out = append(out, fmt.Sprintf("s%d/%d", i, round))
 		}
 		return out
 	}
-	for round := range 5 { // each but the first is 20,000 changes
+	for round := range 4 { // each but the first is 18,000 changes
 		g, _ := s.add(names(round)...)
 		if len(g.Changes) != maxChanges || g.Dropped == 0 {
 			t.Errorf("%d changes are kept, %d dropped", len(g.Changes), g.Dropped)
 		}
 	}
-	if all := s.log.All(); len(all) > 3 || all[0].Number != 5 {
+	if all := s.log.All(); len(all) > 3 || all[0].Number != 4 {
 		t.Errorf("%d generations are kept", len(all))
 	}
 }

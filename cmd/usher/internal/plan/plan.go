@@ -52,7 +52,9 @@ func Compare(
 func Changes(changes []routetable.Change) []api.Change {
 	out := make([]api.Change, 0, len(changes))
 	for _, c := range changes {
-		out = append(out, api.Change{Kind: c.Kind, What: c.What, Name: c.Name, Owner: c.Owner, Fields: fields(c.Fields)})
+		out = append(out, api.Change{
+			Kind: c.Kind, What: c.What, Name: c.Name, Owner: c.Owner, Fields: fields(c.Fields),
+		})
 	}
 	return out
 }
@@ -135,8 +137,8 @@ func note(p *api.Plan, running *Running, before, after *routetable.Table) {
 		}
 	}
 	if len(unknown) > 0 {
-		add("the recent requests were remembered without %s, which no route matched on: they are tried as if they had "+
-			"not had it", strings.Join(unknown, ", "))
+		add("the recent requests were remembered without %s, which no route matched on: they are tried as if they "+
+			"had not had it", strings.Join(unknown, ", "))
 	}
 	secrets := redact.New(nil, nil)
 	for _, name := range after.HeaderNames() {
