@@ -55,11 +55,10 @@ type ExplainedArm struct {
 
 // ExplainedPick is what the policy of a cluster found in the request.
 type ExplainedPick struct {
-	// Hashed says that the policy goes by a key, Source and Name what that is made of; Key is
-	// its text, empty where the request has no such thing.
-	Hashed       bool
-	Source, Name string
-	Key          string
+	// Hashed says that the policy goes by a key, Key is its text, empty where the request has
+	// no such thing.
+	Hashed bool
+	Key    string
 	// Cookie is the name of the cookie that brings clients back, empty for none, and Home the
 	// endpoint that it names, -1 for none.
 	Cookie string
@@ -159,6 +158,7 @@ func (c *Core) explainArms(x *Exchange, out *Explained) {
 	}
 	drawn := explainedArm(&x.route.Arms[x.arm], x.view())
 	if out.Reason == None {
+		x.explainKey(&drawn.Pick) // Next edits the head
 		out.Attempt, out.Reason = c.Next(x)
 		out.keepOwn(x)
 		c.explainPick(x, &drawn)
@@ -203,17 +203,18 @@ func explainedArm(arm *routetable.Arm, v *routetable.View) ExplainedArm {
 	return e
 }
 
+// explainKey tells the key that is hashed, where one is.
+func (x *Exchange) explainKey(p *ExplainedPick) {
+	w := &clusterOf(x.cluster).wants
+	if p.Hashed = w.hashed; w.hashed && (!x.stream || w.key.Source == config.HashClientIP) {
+		p.Key = string(x.hashed(w.key))
+	}
+}
+
 // explainPick tells what was chosen, after Next.
 func (c *Core) explainPick(x *Exchange, e *ExplainedArm) {
 	w := &clusterOf(x.cluster).wants
 	e.Chosen = x.endpoint
-	e.Pick.Hashed = w.hashed
-	if w.hashed {
-		e.Pick.Source, e.Pick.Name = string(w.key.Source), w.key.Name
-		if x.pick.HasKey {
-			e.Pick.Key = string(x.hashed(w.key))
-		}
-	}
 	if w.sticky != nil {
 		e.Pick.Cookie, e.Pick.Home = w.sticky.Cookie(), x.pick.Home()
 	}
