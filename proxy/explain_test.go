@@ -102,7 +102,8 @@ func TestExplainFullEndpoint(t *testing.T) {
 	endpoints[0].State.InFlight.Add(1)
 	for range 4 {
 		x := u.Proxy.Explain(questionOf(rootHead))
-		if e := x.Endpoint(); e == nil || e.ID != endpoints[1].ID || !x.Arms[0].Endpoints[0].Full || x.Arms[0].Endpoints[1].Full {
+		full := x.Arms[0].Endpoints
+		if e := x.Endpoint(); e == nil || e.ID != endpoints[1].ID || !full[0].Full || full[1].Full {
 			t.Fatalf("%+v", x.Arms)
 		}
 	}
@@ -141,7 +142,9 @@ func TestExplainStreams(t *testing.T) {
 		"name":             {proxy.Question{Listener: pass, Name: "a.example"}, true, "named", core.None},
 		"name of nobody":   {proxy.Question{Listener: pass, Name: "b.example"}, true, "", core.NoRoute},
 		"name before HTTP": {proxy.Question{Listener: both, Name: "a.example"}, true, "named", core.None},
-		"HTTP else":        {proxy.Question{Listener: both, Name: "b.example", Head: []byte(rootHead)}, false, "web", core.None},
+		"HTTP else": {
+			proxy.Question{Listener: both, Name: "b.example", Head: []byte(rootHead)}, false, "web", core.None,
+		},
 	} {
 		c.question.Client = netip.MustParseAddr("192.0.2.1")
 		x := u.Proxy.Explain(&c.question)
@@ -174,7 +177,8 @@ func TestExplainSticky(t *testing.T) {
 	for range 4 {
 		x := u.Proxy.Explain(questionOf(head))
 		arm := &x.Arms[0]
-		if x.Endpoint().Address != r.Header.Get("X-Backend") || !arm.Certain || arm.Pick.Cookie != "home" || arm.Pick.Home != arm.Chosen {
+		if x.Endpoint().Address != r.Header.Get("X-Backend") || !arm.Certain ||
+			arm.Pick.Cookie != "home" || arm.Pick.Home != arm.Chosen {
 			t.Fatalf("%+v", arm)
 		}
 	}

@@ -47,7 +47,8 @@ A connection that is carried as a whole is asked for by tcp://:PORT or tls://NAM
 	})
 	fl := cmd.Flags()
 	fl.StringVarP(&f.question.Method, "request", "X", "", "`METHOD` of the request (default GET)")
-	fl.StringArrayVarP(&f.headers, "header", "H", nil, "`FIELD` of the request, Name: value; may be given several times")
+	fl.StringArrayVarP(&f.headers, "header", "H", nil,
+		"`FIELD` of the request, Name: value; may be given several times")
 	fl.StringVar(&f.question.Listener, "listener", "",
 		"`NAME` of the listener that it comes in by; without, the URL's scheme and port say")
 	fl.StringVar(&f.question.Client, "client", "", "`IP` that it comes from (default 127.0.0.1)")
@@ -86,7 +87,7 @@ func (f *explainFlags) run(ctx context.Context, a *asker, q api.Question) (err e
 	case a.json:
 		return a.p.printJSON(e)
 	default:
-		return (&explanation{a.out, &e}).print()
+		return (&explanation{a.out, &e}).show()
 	}
 }
 

@@ -96,7 +96,8 @@ func TestExplainCommand(t *testing.T) {
 	t.Parallel()
 	u := startForCLI(t, "")
 	out, _ := u.ask(0, "explain", "http://shop.test/orders/7")
-	mustContain(t, "forwarded", out, "→ forwarded to orders/o1", "by route fixed", "the only one that speaks http", "healthy")
+	mustContain(t, "forwarded", out, "→ forwarded to orders/o1", "by route fixed", "the only one that speaks http",
+		"healthy")
 	out, _ = u.ask(0, "explain", "http://shop.test/orders", "-X", "PUT")
 	mustContain(t, "by another method", out, "by route shop.test/orders", "✗  fixed", "it takes GET, not PUT")
 	out, _ = u.ask(0, "explain", "http://nobody.test/")
@@ -175,7 +176,8 @@ func TestExplainSnapshot(t *testing.T) {
 	for what, args := range map[string][]string{
 		"its state_dir": nil, "a folder": {"--snapshot", dir}, "a file": {"--snapshot", snapshotIn(dir)},
 	} {
-		code, out, stderr := command(t, append([]string{"explain", "http://shop.test/", "--config", u.conf}, args...)...)
+		args = append([]string{"explain", "http://shop.test/", "--config", u.conf}, args...)
+		code, out, stderr := command(t, args...)
 		if code != 0 {
 			t.Fatalf("%s: %d %s", what, code, stderr)
 		}
@@ -229,7 +231,8 @@ func TestExplainOutput(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join("testdata", "explain")
 	for name, args := range golden {
-		code, out, stderr := command(t, append([]string{"explain", "--config", filepath.Join(folder, "usher.yaml")}, args...)...)
+		args = append([]string{"explain", "--config", filepath.Join(folder, "usher.yaml")}, args...)
+		code, out, stderr := command(t, args...)
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit %d, %s", name, code, stderr)
 		}

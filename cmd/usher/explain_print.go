@@ -21,7 +21,7 @@ type explanation struct {
 // mostTried is how many rules that lost are listed.
 const mostTried = 20
 
-func (e *explanation) print() error {
+func (e *explanation) show() error {
 	return errors.Join(e.verdict(), e.tried(), e.arms(), e.sent(), e.filters(), e.policy())
 }
 
@@ -39,8 +39,8 @@ func (e *explanation) verdict() error {
 	default:
 		style, text = term.Bad, fmt.Sprintf("✗ refused: %d %s", e.Status, e.Reason)
 	}
-	if e.Explanation.Route != nil {
-		text += ", by route " + e.Explanation.Route.ID
+	if e.Route != nil {
+		text += ", by route " + e.Route.ID
 	}
 	question := strings.TrimSpace(e.Question.Method + " " + e.Question.URL)
 	if e.Question.Client != "" {

@@ -115,7 +115,8 @@ func applies(key string, value any, p *config.Policy, stream bool) bool {
 		return p.AdaptiveConcurrency.Enabled
 	case "tunnel_idle_timeout", "tunnel_drain":
 		return stream && !off(value)
-	case "max_requests", "max_endpoint_requests", "max_connections", "max_pending", "pending_timeout", "panic_threshold":
+	case "max_requests", "max_endpoint_requests", "max_connections", "max_pending", "pending_timeout",
+		"panic_threshold":
 		return !off(value)
 	default:
 		return false
@@ -159,8 +160,9 @@ func filtersOf(x *core.Explained, l *config.Listener) []string {
 	add(l.Via, "adds Via to request and response")
 	add(l.TLS.ClientAuth.Header != "", "tells who the client is by its certificate: %s", l.TLS.ClientAuth.Header)
 	if len(x.Arms) > 0 {
-		p := &x.Arms[x.Drawn].Pick
-		add(p.Cookie != "" && (p.Home < 0 || p.Home != x.Arms[x.Drawn].Chosen), "sets the cookie %s in the response", p.Cookie)
+		arm := &x.Arms[x.Drawn]
+		add(arm.Pick.Cookie != "" && (arm.Pick.Home < 0 || arm.Pick.Home != arm.Chosen),
+			"sets the cookie %s in the response", arm.Pick.Cookie)
 	}
 	out = append(out, editWords("response", r.ResponseEdits)...)
 	add(l.TLS.HSTS != nil && l.Protocol == config.ProtocolHTTPS, "adds Strict-Transport-Security to the response")

@@ -24,12 +24,16 @@ import (
 // says of the registries that the configuration has, and what its file registries hold.
 // The snapshot is that of a file or a folder; empty: of the configuration's state_dir, if
 // there is one. notes say what is missing.
-func offlineCatalog(cfg *config.Config, opts config.Options, snapshot string) (s *watcher.Snapshot, notes []string, err error) {
+func offlineCatalog(
+	cfg *config.Config, opts config.Options, snapshot string,
+) (s *watcher.Snapshot, notes []string, err error) {
 	if s, err = readSnapshot(cfg, snapshot); err != nil {
 		return nil, nil, err
 	}
 	s.Registries = slices.DeleteFunc(s.Registries, func(r watcher.RegistrySnapshot) bool {
-		gone := !slices.ContainsFunc(cfg.Registries, func(c config.Registry) bool { return c.Name == r.Name && c.File == nil })
+		gone := !slices.ContainsFunc(cfg.Registries, func(c config.Registry) bool {
+			return c.Name == r.Name && c.File == nil
+		})
 		if gone {
 			notes = append(notes, fmt.Sprintf("the snapshot's registry %q is not one of the configuration's", r.Name))
 		}

@@ -130,7 +130,8 @@ func (out *Explained) explainReason(x *Exchange) {
 	case NoHealthyEndpoint:
 		out.Why = "no endpoint of the route may be sent requests"
 	case AccessDenied, Unauthorized:
-		out.Why = fmt.Sprintf("%s lets in: %s", x.cluster.Endpoints[x.endpoint].ID, x.cluster.Endpoints[x.endpoint].Access)
+		e := x.cluster.Endpoints[x.endpoint]
+		out.Why = fmt.Sprintf("%s lets in: %s", e.ID, e.Access)
 	}
 }
 
