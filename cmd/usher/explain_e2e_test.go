@@ -247,3 +247,19 @@ func TestExplainOutput(t *testing.T) {
 		}
 	}
 }
+
+// The example of the documentation is what is printed.
+func TestExplainDocumented(t *testing.T) {
+	t.Parallel()
+	want, err := os.ReadFile(filepath.Join("testdata", "explain", "forwarded.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile(filepath.Join("..", "..", "docs", "operating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(docs), strings.ReplaceAll(string(want), "testdata/explain/", "")) {
+		t.Error("docs/operating.md shows another output of explain")
+	}
+}
