@@ -215,3 +215,19 @@ func TestExplainApart(t *testing.T) {
 		t.Error("the table is in use")
 	}
 }
+
+// An explanation is no part of a trace: what the client says of one stays in its head,
+// where a request that is recorded tells of usher's own.
+func TestExplainIsNotRecorded(t *testing.T) { // it sets the environment: not in parallel
+	u, collector := traced(t, "", proxytest.Options{Services: proxytest.Origins(backend(t).Addr)})
+	const parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+	head := "GET / HTTP/1.1\r\nHost: a\r\n" + parent + "\r\n"
+	x := u.Proxy.Explain(questionOf(head))
+	if x.Reason != core.None || !strings.Contains(string(x.Head), parent) {
+		t.Errorf("%v:\n%s", x.Reason, x.Head)
+	}
+	c := u.Dial()
+	c.Send("%s", head)
+	c.Read("GET")
+	oneTrace(t, collector, 1)
+}

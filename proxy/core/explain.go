@@ -87,11 +87,12 @@ type ExplainedEndpoint struct {
 // does between Begin and Next. Any goroutine may call it; the Exchange is of no use after.
 func (c *Core) Explain(x *Exchange, t *routetable.Table, between func() Reason) *Explained {
 	trace := &routetable.Trace{}
+	x.table, x.reserved = t, c.reserved.Load()
 	x.query.Trace, x.aside = trace, asideOf(t)
 	out := &Explained{}
 	if f := c.challenges.Load(); f != nil && x.challenged(*f) {
 		out.Reason, out.Why = Answered, "it asks for a proof of ACME, which usher gives by itself"
-	} else if out.Reason = c.route(x, t); x.query.Path == nil {
+	} else if out.Reason = c.route(x); x.query.Path == nil {
 		out.Why = "the listener answers before any route is looked for"
 	} else {
 		x.explainRules(t)
