@@ -172,6 +172,9 @@ func (w *settingsWalk) secret(value, path, inherited string) {
 	w.add(path, inherited, value)
 }
 
+// Credential says whether the value of a header may be secret, by the header's name.
+func Credential(name string) bool { return credential(name) }
+
 // credential says whether what goes by such a name (of a header, of meta) may be secret.
 func credential(name string) bool {
 	name = lowerASCII(name)

@@ -53,7 +53,9 @@ const clientPort = 50000
 
 // stream says whether what is asked of is a connection that is carried as a whole, and by
 // which route.
-func (q *Question) stream(l *core.Listener, t *routetable.Table) (yes bool, trace *routetable.Trace, r *routetable.Route) {
+func (q *Question) stream(
+	l *core.Listener, t *routetable.Table,
+) (yes bool, trace *routetable.Trace, r *routetable.Route) {
 	trace = &routetable.Trace{}
 	switch {
 	case l.Protocol == config.ProtocolTCP:

@@ -112,7 +112,8 @@ func newScene(t *testing.T, r *rand.Rand) *scene {
 				UnderscoreHeaders: "keep", MaxBodySize: 10,
 			}),
 			proxytest.Listener(config.Listener{
-				Name: "up", RedirectHTTPS: &config.RedirectHTTPS{Code: 308, Port: 443}, TrustedProxies: []string{"127.0.0.1"},
+				Name: "up", RedirectHTTPS: &config.RedirectHTTPS{Code: 308, Port: 443},
+				TrustedProxies: []string{"127.0.0.1"},
 			}),
 		},
 	}
@@ -254,7 +255,8 @@ func (s *scene) ask() {
 		problem = s.compareApart(x, q)
 	}
 	if problem != "" {
-		s.t.Errorf("%s\non %s:\n%s\nanswer: %s, reason %q, by %q, which was asked\n%s\nexplained: %v %s\ntried:\n%s\narms: %+v\nhead:\n%s",
-			problem, l.Name, head, really.Status, really.reason, really.backend, really.raw, x.Reason, x.Why, tried(x), x.Arms, x.Head)
+		s.t.Errorf("%s\non %s:\n%s\nanswer: %s, reason %q, by %q, which was asked\n%s",
+			problem, l.Name, head, really.Status, really.reason, really.backend, really.raw)
+		s.t.Logf("explained: %v %s\ntried:\n%s\narms: %+v\nhead:\n%s", x.Reason, x.Why, tried(x), x.Arms, x.Head)
 	}
 }

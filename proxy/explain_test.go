@@ -102,7 +102,8 @@ func TestExplainFullEndpoint(t *testing.T) {
 	endpoints[0].State.InFlight.Add(1)
 	for range 4 {
 		x := u.Proxy.Explain(questionOf(rootHead))
-		if e := x.Endpoint(); e == nil || e.ID != endpoints[1].ID || !x.Arms[0].Endpoints[0].Full || x.Arms[0].Endpoints[1].Full {
+		full := x.Arms[0].Endpoints
+		if e := x.Endpoint(); e == nil || e.ID != endpoints[1].ID || !full[0].Full || full[1].Full {
 			t.Fatalf("%+v", x.Arms)
 		}
 	}
@@ -141,7 +142,9 @@ func TestExplainStreams(t *testing.T) {
 		"name":             {proxy.Question{Listener: pass, Name: "a.example"}, true, "named", core.None},
 		"name of nobody":   {proxy.Question{Listener: pass, Name: "b.example"}, true, "", core.NoRoute},
 		"name before HTTP": {proxy.Question{Listener: both, Name: "a.example"}, true, "named", core.None},
-		"HTTP else":        {proxy.Question{Listener: both, Name: "b.example", Head: []byte(rootHead)}, false, "web", core.None},
+		"HTTP else": {
+			proxy.Question{Listener: both, Name: "b.example", Head: []byte(rootHead)}, false, "web", core.None,
+		},
 	} {
 		c.question.Client = netip.MustParseAddr("192.0.2.1")
 		x := u.Proxy.Explain(&c.question)
@@ -174,7 +177,8 @@ func TestExplainSticky(t *testing.T) {
 	for range 4 {
 		x := u.Proxy.Explain(questionOf(head))
 		arm := &x.Arms[0]
-		if x.Endpoint().Address != r.Header.Get("X-Backend") || !arm.Certain || arm.Pick.Cookie != "home" || arm.Pick.Home != arm.Chosen {
+		if x.Endpoint().Address != r.Header.Get("X-Backend") || !arm.Certain ||
+			arm.Pick.Cookie != "home" || arm.Pick.Home != arm.Chosen {
 			t.Fatalf("%+v", arm)
 		}
 	}
@@ -210,4 +214,20 @@ func TestExplainApart(t *testing.T) {
 	if u.Proxy.Table() != published {
 		t.Error("the table is in use")
 	}
+}
+
+// An explanation is no part of a trace: what the client says of one stays in its head,
+// where a request that is recorded tells of usher's own.
+func TestExplainIsNotRecorded(t *testing.T) { // it sets the environment: not in parallel
+	u, collector := traced(t, "", proxytest.Options{Services: proxytest.Origins(backend(t).Addr)})
+	const parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+	head := "GET / HTTP/1.1\r\nHost: a\r\n" + parent + "\r\n"
+	x := u.Proxy.Explain(questionOf(head))
+	if x.Reason != core.None || !strings.Contains(string(x.Head), parent) {
+		t.Errorf("%v:\n%s", x.Reason, x.Head)
+	}
+	c := u.Dial()
+	c.Send("%s", head)
+	c.Read("GET")
+	oneTrace(t, collector, 1)
 }

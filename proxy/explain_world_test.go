@@ -252,7 +252,8 @@ func (w *world) filters(c *config.Route) {
 	}
 	if w.some(5) {
 		c.RequestHeaders = config.HeaderEdits{
-			Set: map[string]string{"X-Set": "$client_ip $host $scheme"}, Remove: []string{oneOf(w.Rand, "X-A", "X-Forwarded-For")},
+			Set:    map[string]string{"X-Set": "$client_ip $host $scheme"},
+			Remove: []string{oneOf(w.Rand, "X-A", "X-Forwarded-For")},
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"usher/config"
 )
 
 // Trace is what the table tells of how it finds a request's route: the rules it looks at,
@@ -63,10 +65,10 @@ func (m miss) text(q *Request, r *Route) string {
 		return "it takes calls of gRPC alone, and this is none"
 	case missHeader:
 		h := r.Headers[m.at]
-		return headerText(h.Name, q.Header(h.Name), fmt.Sprintf("%q", h.Value))
+		return headerText(h.Name, q.Header(h.Name), fmt.Sprintf("%q", shown(h.Name, h.Value)))
 	case missPattern:
 		p := r.Patterns[m.at]
-		return headerText(p.Name, q.Header(p.Name), "of the form "+p.Expr.String())
+		return headerText(p.Name, q.Header(p.Name), "of the form "+shown(p.Name, p.Expr.String()))
 	case missQuery:
 		return r.Query[m.at].text()
 	case missSkip:
@@ -80,7 +82,15 @@ func headerText(name string, is []byte, want string) string {
 	if is == nil {
 		return fmt.Sprintf("header %s is not there; it must be %s", name, want)
 	}
-	return fmt.Sprintf("header %s is %q, not %s", name, is, want)
+	return fmt.Sprintf("header %s is %q, not %s", name, shown(name, string(is)), want)
+}
+
+// shown is the value of a header as it may be told: not if it may be secret.
+func shown(name, value string) string {
+	if config.Credential(name) {
+		return config.Redacted
+	}
+	return value
 }
 
 func (p *Param) text() string {

@@ -111,7 +111,7 @@ func explained(table *Table, q *Request) string {
 		if e.Won {
 			mark = "+"
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", mark, e.ID, e.Why)
+		fmt.Fprintf(&b, "%s %s: %s\n", mark, e.ID, strings.ReplaceAll(e.Why, "; ", ";\n    "))
 	}
 	return b.String()
 }
@@ -139,7 +139,8 @@ func TestTraceSaysWhy(t *testing.T) {
 			},
 			request: withHeader(hit("a.com/"), "X-A", "2"),
 			want: `- grpc: it takes calls of gRPC alone, and this is none
-- header: header X-B is not there; it must be "1"
+- header: header X-B is not there;
+    it must be "1"
 - listener: it is on listener in or out, not on web
 - method: it takes POST or PUT, not GET
 - query: the query has no v=2
@@ -151,9 +152,12 @@ func TestTraceSaysWhy(t *testing.T) {
 			announce: []string{
 				"a.com/x/y", "a.com/x", "a.com/", "*.com/x", "/", "a.com/*/y matcher=glob", "meta a.com/x listener=web",
 			},
-			routes:  []config.Route{route("exact", config.Match{Hosts: []string{"a.com"}, Path: "/x", PathType: "exact"})},
+			routes: []config.Route{
+				route("exact", config.Match{Hosts: []string{"a.com"}, Path: "/x", PathType: "exact"}),
+			},
 			request: hit("a.com/x/yy"),
-			want: `+ a.com/x/y: its host is named; the longest prefix of its path
+			want: `+ a.com/x/y: its host is named;
+    the longest prefix of its path
 - a.com/x listener=web: a longer prefix goes before it: /x/y
 - a.com/x: a longer prefix goes before it: /x/y
 - a.com/: a longer prefix goes before it: /x/y
@@ -171,8 +175,10 @@ func TestTraceSaysWhy(t *testing.T) {
 			},
 			announce: []string{"/"},
 			request:  hit("a.com/"),
-			want: `+ more: no rule of this host takes it, and this is for any; the longest prefix of its path
-- post: more is equally good, and first by name; and it takes POST, not GET
+			want: `+ more: no rule of this host takes it, and this is for any;
+    the longest prefix of its path
+- post: more is equally good, and first by name;
+    and it takes POST, not GET
 - first: more has more conditions
 - other: more has more conditions
 - low: more has the priority 0, this -1
@@ -187,7 +193,8 @@ func TestTraceSaysWhy(t *testing.T) {
 			},
 			request: hit("a.com/long/x"),
 			want: `- never: the path "/long/x" does not fit the regex
-+ long: no rule of this host takes it, and this is for any; no literal path takes it, and of the patterns this regex comes first
++ long: no rule of this host takes it, and this is for any;
+    no literal path takes it, and of the patterns this regex comes first
 - short: a longer pattern goes before it: /long/[a-z]+
 `,
 		},
@@ -240,7 +247,8 @@ func TestTraceName(t *testing.T) {
 	for name, want := range map[string]string{"a.com": "a.com/ proto=tcp", "b.com": "*.com/ proto=tcp", "": "any"} {
 		trace := &Trace{}
 		r := table.TraceName("web", "443", []byte(name), trace)
-		if idOf(r) != want || table.MatchName("web", "443", []byte(name)) != r || !trace.Tried[0].Won || trace.Tried[0].Why == "" {
+		first := trace.Tried[0]
+		if idOf(r) != want || table.MatchName("web", "443", []byte(name)) != r || !first.Won || first.Why == "" {
 			t.Errorf("%q: %s, %+v", name, idOf(r), trace.Tried)
 		}
 	}

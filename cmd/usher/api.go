@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/cmd/usher/internal/api"
+	"usher/healthcheck"
 	"usher/routetable"
 	"usher/watcher"
 )
@@ -62,7 +63,7 @@ func (a *app) serviceView(s *watcher.ServiceStatus, report routetable.ServiceRep
 	}
 	for i := range s.Instances {
 		in := instanceView(&s.Instances[i])
-		in.Health = a.healthView(s.Key, &s.Instances[i])
+		in.Health = healthView(a.health, s.Key, s.Instances[i].ID, s.Instances[i].Address)
 		v.Instances = append(v.Instances, in)
 	}
 	return v
@@ -76,8 +77,8 @@ func instanceView(in *watcher.Instance) api.Instance {
 }
 
 // healthView tells how an instance stands; nil: no table has it.
-func (a *app) healthView(key watcher.Key, in *watcher.Instance) *api.Health {
-	rep, known := a.health.Of(key.Registry, key.Service, in.ID, in.Address)
+func healthView(m *healthcheck.Monitor, key watcher.Key, id, address string) *api.Health {
+	rep, known := m.Of(key.Registry, key.Service, id, address)
 	if !known {
 		return nil
 	}

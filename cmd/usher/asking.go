@@ -22,7 +22,7 @@ import (
 // askingCommands are those that ask a running usher.
 func (p *process) askingCommands() []*cobra.Command {
 	return []*cobra.Command{
-		p.routesCommand(), p.servicesCommand(), p.holdsCommand(), p.eventsCommand(),
+		p.routesCommand(), p.servicesCommand(), p.explainCommand(), p.holdsCommand(), p.eventsCommand(),
 		p.reloadCommand(), p.drainCommand(), p.undrainCommand(), p.healthcheckCommand(),
 	}
 }

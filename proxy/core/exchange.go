@@ -195,18 +195,18 @@ func (c *Core) Begin(x *Exchange) Reason {
 	if f := c.challenges.Load(); f != nil && x.challenged(*f) {
 		return Answered
 	}
-	return c.route(x, c.table.Load())
-}
-
-// route matches the request by a table.
-func (c *Core) route(x *Exchange, table *routetable.Table) Reason {
-	x.table = table
+	x.table = c.table.Load()
 	if x.reserved = c.reserved.Load(); x.reserved != nil && x.Head != nil {
 		x.disown()
 	}
 	if c.Tracer != nil {
 		c.record(x)
 	}
+	return c.route(x)
+}
+
+// route matches the request by its table.
+func (c *Core) route(x *Exchange) Reason {
 	if yes, reason := x.toHTTPS(); yes {
 		return reason
 	}

@@ -55,11 +55,10 @@ type ExplainedArm struct {
 
 // ExplainedPick is what the policy of a cluster found in the request.
 type ExplainedPick struct {
-	// Hashed says that the policy goes by a key, Source and Name what that is made of; Key is
-	// its text, empty where the request has no such thing.
-	Hashed       bool
-	Source, Name string
-	Key          string
+	// Hashed says that the policy goes by a key, Key is its text, empty where the request has
+	// no such thing.
+	Hashed bool
+	Key    string
 	// Cookie is the name of the cookie that brings clients back, empty for none, and Home the
 	// endpoint that it names, -1 for none.
 	Cookie string
@@ -88,11 +87,12 @@ type ExplainedEndpoint struct {
 // does between Begin and Next. Any goroutine may call it; the Exchange is of no use after.
 func (c *Core) Explain(x *Exchange, t *routetable.Table, between func() Reason) *Explained {
 	trace := &routetable.Trace{}
+	x.table, x.reserved = t, c.reserved.Load()
 	x.query.Trace, x.aside = trace, asideOf(t)
 	out := &Explained{}
 	if f := c.challenges.Load(); f != nil && x.challenged(*f) {
 		out.Reason, out.Why = Answered, "it asks for a proof of ACME, which usher gives by itself"
-	} else if out.Reason = c.route(x, t); x.query.Path == nil {
+	} else if out.Reason = c.route(x); x.query.Path == nil {
 		out.Why = "the listener answers before any route is looked for"
 	} else {
 		x.explainRules(t)
@@ -131,7 +131,8 @@ func (out *Explained) explainReason(x *Exchange) {
 	case NoHealthyEndpoint:
 		out.Why = "no endpoint of the route may be sent requests"
 	case AccessDenied, Unauthorized:
-		out.Why = fmt.Sprintf("%s lets in: %s", x.cluster.Endpoints[x.endpoint].ID, x.cluster.Endpoints[x.endpoint].Access)
+		e := x.cluster.Endpoints[x.endpoint]
+		out.Why = fmt.Sprintf("%s lets in: %s", e.ID, e.Access)
 	}
 }
 
@@ -159,6 +160,7 @@ func (c *Core) explainArms(x *Exchange, out *Explained) {
 	}
 	drawn := explainedArm(&x.route.Arms[x.arm], x.view())
 	if out.Reason == None {
+		x.explainKey(&drawn.Pick) // Next edits the head
 		out.Attempt, out.Reason = c.Next(x)
 		out.keepOwn(x)
 		c.explainPick(x, &drawn)
@@ -203,17 +205,18 @@ func explainedArm(arm *routetable.Arm, v *routetable.View) ExplainedArm {
 	return e
 }
 
+// explainKey tells the key that is hashed, where one is.
+func (x *Exchange) explainKey(p *ExplainedPick) {
+	w := &clusterOf(x.cluster).wants
+	if p.Hashed = w.hashed; w.hashed && (!x.stream || w.key.Source == config.HashClientIP) {
+		p.Key = string(x.hashed(w.key))
+	}
+}
+
 // explainPick tells what was chosen, after Next.
 func (c *Core) explainPick(x *Exchange, e *ExplainedArm) {
 	w := &clusterOf(x.cluster).wants
 	e.Chosen = x.endpoint
-	e.Pick.Hashed = w.hashed
-	if w.hashed {
-		e.Pick.Source, e.Pick.Name = string(w.key.Source), w.key.Name
-		if x.pick.HasKey {
-			e.Pick.Key = string(x.hashed(w.key))
-		}
-	}
 	if w.sticky != nil {
 		e.Pick.Cookie, e.Pick.Home = w.sticky.Cookie(), x.pick.Home()
 	}

@@ -25,6 +25,7 @@ type API interface {
 	Discovery
 	Control
 	Past
+	Explainer
 }
 
 // endpoint is one of the API: what the mux is told of it, and who describes the API.
@@ -83,6 +84,7 @@ func endpoints(a API) []endpoint {
 			params:  []param{{"service", "the service, or service@registry"}}, answer: api.Released{},
 			serve: func(w http.ResponseWriter, r *http.Request) { release(w, a, r.PathValue("service")) },
 		},
+		explainEndpoint(a),
 	}, pastEndpoints(a)...)
 }
 

@@ -1,5 +1,10 @@
 package api
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Question is a request to be explained.
 type Question struct {
 	Method string `json:"method"`
@@ -9,6 +14,19 @@ type Question struct {
 	Listener string              `json:"listener,omitempty"`
 	// Client is the address the request would come from; empty: 127.0.0.1.
 	Client string `json:"client,omitempty"`
+}
+
+// AddHeader adds a field that is given as "Name: value".
+func (q *Question) AddHeader(line string) error {
+	name, value, found := strings.Cut(line, ":")
+	if name = strings.TrimSpace(name); !found || name == "" {
+		return fmt.Errorf("header %q is not Name: value", line)
+	}
+	if q.Headers == nil {
+		q.Headers = map[string][]string{}
+	}
+	q.Headers[name] = append(q.Headers[name], strings.TrimSpace(value))
+	return nil
 }
 
 // Explanation is why a request would go where it goes. Nothing is sent for it.
@@ -24,6 +42,10 @@ type Explanation struct {
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason,omitempty"`
 	Status  int    `json:"status,omitempty"`
+	// Why says more of the outcome, where there is more to say; Location is where a redirect
+	// leads.
+	Why      string `json:"why,omitempty"`
+	Location string `json:"location,omitempty"`
 	// Tried are the rules that were looked at, in that order; the one that won is last but
 	// for what was left untried.
 	Tried []Tried `json:"tried"`
@@ -59,8 +81,11 @@ type ExplainedArm struct {
 	Cluster  string   `json:"cluster"`
 	Services []string `json:"services"`
 	Balance  string   `json:"balance"`
-	// BalanceWhy says what the policy goes by for this request.
+	// BalanceWhy says what the policy goes by for this request. Certain says that another
+	// request like it would have the same endpoint, as long as nothing changes: otherwise it
+	// is left to turns or to chance.
 	BalanceWhy string `json:"balance_why,omitempty"`
+	Certain    bool   `json:"certain"`
 	// Panic says that all endpoints are tried for want of healthy ones.
 	Panic     bool                `json:"panic"`
 	Endpoints []ExplainedEndpoint `json:"endpoints"`
@@ -77,6 +102,9 @@ type ExplainedEndpoint struct {
 	Address string `json:"address"`
 	// Usable says that the picker may choose it.
 	Usable bool `json:"usable"`
+	// Would says what becomes of the request there, where that is not that it is forwarded:
+	// the endpoint is passed over, or its rule refuses or redirects the client.
+	Would string `json:"would,omitempty"`
 	// Share is the part of the requests it takes by its weight, in [0, 1].
 	Share    float64 `json:"share"`
 	Tier     uint8   `json:"tier"`
