@@ -10,23 +10,37 @@ func find(list []header, head []byte, values [][]byte) [][]byte {
 		values = append(values, nil)
 	}
 	for len(head) > 0 {
-		line := head
-		if end := bytes.IndexByte(head, '\n'); end >= 0 {
-			line, head = head[:end], head[end+1:]
-		} else {
-			head = nil
+		end := bytes.IndexByte(head, '\n') + 1
+		if end == 0 {
+			end = len(head)
 		}
-		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 {
-			continue
-		}
+		line := head[:end]
+		head = head[end:]
 		for i := range list {
-			if len(list[i].name) == colon && values[i] == nil && same(line[:colon], list[i].name) {
-				values[i] = bytes.TrimSpace(line[colon+1:])
+			if values[i] == nil && list[i].begins(line) {
+				values[i] = trim(line[len(list[i].name)+1:])
 			}
 		}
 	}
 	return values
+}
+
+// begins says whether a line is of the field.
+func (h *header) begins(line []byte) bool {
+	n := len(h.name)
+	return len(line) > n && line[n] == ':' && same(line[:n], h.name)
+}
+
+// trim takes the white space off both ends, which leaves a line without a value as an empty
+// one that is not nil.
+func trim(b []byte) []byte {
+	for len(b) > 0 && b[0] <= ' ' {
+		b = b[1:]
+	}
+	for len(b) > 0 && b[len(b)-1] <= ' ' {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // same says whether a name is one that is given in lower case, but for its case.
@@ -51,9 +65,8 @@ func keep(dst []byte, list []header, head []byte) []byte {
 		}
 		line := head[:end]
 		head = head[end:]
-		colon := bytes.IndexByte(line, ':')
 		for i := range list {
-			if len(list[i].name) == colon && same(line[:colon], list[i].name) {
+			if list[i].begins(line) {
 				dst = append(dst, line...)
 				break
 			}

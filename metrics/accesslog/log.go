@@ -125,15 +125,15 @@ func (l *Log) KeepRequest(dst, head []byte) []byte { return keep(dst, l.program.
 func (l *Log) Add(e *Entry) (ok bool) {
 	s := l.lock(int(e.Shard))
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return false
-	}
-	if cap(s.chunk)-len(s.chunk) < lineRoom && !l.next(s) {
+	case cap(s.chunk)-len(s.chunk) < lineRoom && !l.next(s):
 		l.options.Dropped.Add(e.Shard, 1)
-		return true
+	default:
+		s.encoder.offset = l.offset.Load()
+		s.chunk = s.encoder.line(s.chunk, e)
 	}
-	s.encoder.offset = l.offset.Load()
-	s.chunk = s.encoder.line(s.chunk, e)
 	return true
 }
 

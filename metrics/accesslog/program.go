@@ -21,7 +21,8 @@ type program struct {
 	rules    *redact.Rules
 }
 
-// step writes what comes before a value, then the value.
+// step writes what comes before a value, then the value. In JSON nothing is written of one
+// that is absent.
 type step struct {
 	lead string
 	what what
@@ -137,7 +138,21 @@ func (p *program) object(c config.AccessLog) {
 		fields = config.AccessLogFields()
 	}
 	for _, name := range fields {
-		p.add(`,"`+name+`":`, values[name])
+		lead := `,"` + name + `":`
+		if isText(values[name]) {
+			lead += `"`
+		}
+		p.add(lead, values[name])
+	}
+}
+
+// isText says whether a value is a string in JSON, whose first quote is its lead's.
+func isText(w what) bool {
+	switch w {
+	case status, received, sent, took, upstream, attempts, retryReasons, hedged, generation, requestHeaders, responseHeaders:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -178,7 +193,7 @@ func (p *program) headers(names []string) []header {
 	for i, name := range names {
 		name = strings.ToLower(name)
 		out[i] = header{
-			lead: `,"` + string(appendJSON(nil, []byte(name))) + `":`, name: name, secret: p.rules.Secret(name),
+			lead: `,"` + string(appendJSON(nil, []byte(name))) + `":"`, name: name, secret: p.rules.Secret(name),
 			target: name == "referer" || name == "location" || name == "content-location",
 		}
 	}

@@ -46,7 +46,7 @@ func (c *Core) add(l *accesslog.Log, e *accesslog.Entry, s *metrics.Sample, reas
 
 // describe fills in what is known of the exchange, however it ends.
 func (x *Exchange) describe(e *accesslog.Entry) {
-	e.Start, e.Listener, e.Client, e.Peer = x.Start, x.Listener.Name, x.Peer.IP, x.Peer.Addr
+	e.Start, e.Listener, e.Client, e.Peer = x.Start, x.Listener.Name, x.Peer.IP, x.Peer.IP
 	if tcp, ok := x.Peer.Remote.(*net.TCPAddr); ok {
 		e.PeerPort = tcp.Port
 	}
