@@ -22,21 +22,24 @@ type encoder struct {
 	utc, local []byte
 	// request and response are the values found in the heads of the entry at hand.
 	request, response [][]byte
+	// placed remembers how places are written, see place.
+	placed [places]placed
 	// masked is where a target is written without its secrets.
 	masked []byte
 }
+
+// allRetries are the bits of all causes of a retry.
+const allRetries = 2<<metrics.RetryOut - 1
 
 // maxValue is how many bytes of a value are logged.
 const maxValue = 8 << 10
 
 // line appends an entry, its end included.
 func (n *encoder) line(dst []byte, e *Entry) []byte {
-	if n.reads {
-		n.request = find(n.program.request, e.Head, n.request)
+	if n.all {
+		return n.standard(dst, e)
 	}
-	if len(n.program.response) > 0 {
-		n.response = find(n.program.response, e.Response, n.response)
-	}
+	n.findHeads(e)
 	begin, absent := len(dst), n.absent(e)
 	for i := range n.steps {
 		s := &n.steps[i]
@@ -51,6 +54,16 @@ func (n *encoder) line(dst []byte, e *Entry) []byte {
 		dst = object(dst, begin)
 	}
 	return append(dst, '\n')
+}
+
+// findHeads looks for what is wanted of the heads.
+func (n *encoder) findHeads(e *Entry) {
+	if n.reads {
+		n.request = find(n.program.request, e.Head, n.request)
+	}
+	if len(n.program.response) > 0 {
+		n.response = find(n.program.response, e.Response, n.response)
+	}
 }
 
 // absent has a bit for each value that there is not.
@@ -79,7 +92,7 @@ func (n *encoder) absent(e *Entry) (bits uint64) {
 	lack(endpoint, e.Endpoint == "")
 	lack(endpointAddress, e.Address == "")
 	lack(attempts, e.Attempts <= 0)
-	lack(retryReasons, e.Retries&(2<<metrics.RetryOut-1) == 0)
+	lack(retryReasons, e.Retries&allRetries == 0)
 	lack(hedged, !e.Hedged)
 	lack(generation, e.Generation == 0)
 	t := e.TLS
@@ -219,7 +232,12 @@ func (n *encoder) quote(dst []byte) []byte {
 }
 
 // bytes appends what others have written, as a string.
-func (n *encoder) bytes(dst, b []byte) []byte { return n.quote(n.escape(dst, b)) }
+func (n *encoder) bytes(dst, b []byte) []byte {
+	if len(b) <= maxValue && plain(b) {
+		return n.quote(append(dst, b...))
+	}
+	return n.quote(n.escape(dst, b))
+}
 
 func (n *encoder) text(dst []byte, s string) []byte { return n.bytes(dst, bytesOf(s)) }
 
@@ -257,7 +275,7 @@ func (n *encoder) requestLine(dst []byte, e *Entry) []byte {
 }
 
 func (n *encoder) peer(dst []byte, e *Entry) []byte {
-	if v6 := bytes.IndexByte(e.Peer, ':') >= 0; v6 {
+	if len(e.Peer) > 0 && bytes.IndexByte(e.Peer, ':') >= 0 { // IPv6
 		dst = append(append(append(dst, '['), e.Peer...), ']')
 	} else {
 		dst = append(dst, e.Peer...)

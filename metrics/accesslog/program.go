@@ -12,6 +12,8 @@ import (
 type program struct {
 	json  bool
 	steps []step
+	// all says that it is json with all fields in their order.
+	all bool
 	// request and response are the fields of the heads that are wanted: of the request's
 	// the last two are the ones that have names of their own. reads says that any is.
 	request, response []header
@@ -134,7 +136,7 @@ func (p *program) common() {
 func (p *program) object(c config.AccessLog) {
 	p.json = true
 	fields := c.Fields
-	if len(fields) == 0 {
+	if p.all = len(fields) == 0; p.all {
 		fields = config.AccessLogFields()
 	}
 	for _, name := range fields {
