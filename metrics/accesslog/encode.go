@@ -59,10 +59,10 @@ func (n *encoder) line(dst []byte, e *Entry) []byte {
 // findHeads looks for what is wanted of the heads.
 func (n *encoder) findHeads(e *Entry) {
 	if n.reads {
-		n.request = find(n.program.request, e.Head, n.request)
+		n.request = n.program.request.find(e.Head, n.request)
 	}
-	if len(n.program.response) > 0 {
-		n.response = find(n.program.response, e.Response, n.response)
+	if len(n.program.response.list) > 0 {
+		n.response = n.program.response.find(e.Response, n.response)
 	}
 }
 
@@ -203,13 +203,13 @@ func (n *encoder) rare(dst []byte, s *step, e *Entry) []byte {
 		return n.quote(n.target(dst, n.request[len(n.request)-1]))
 	case requestHeaders:
 		own := len(n.request) - 2
-		return n.headers(dst, n.program.request[:own], n.request[:own])
+		return n.headers(dst, n.program.request.list[:own], n.request[:own])
 	case responseHeaders:
-		return n.headers(dst, n.program.response, n.response)
+		return n.headers(dst, n.program.response.list, n.response)
 	case requestHeader:
-		return n.headerOr(dst, n.program.request, n.request, s.at)
+		return n.headerOr(dst, n.program.request.list, n.request, s.at)
 	case responseHeader:
-		return n.headerOr(dst, n.program.response, n.response, s.at)
+		return n.headerOr(dst, n.program.response.list, n.response, s.at)
 	case tlsVersion:
 		return n.quote(append(dst, e.TLS.Version...))
 	case tlsCipher:

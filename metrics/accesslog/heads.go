@@ -2,11 +2,26 @@ package accesslog
 
 import "bytes"
 
-// find looks for the fields of the list in the lines of a head, the first of each name, and
-// returns their values, aligned; nil: it is not there.
-func find(list []header, head []byte, values [][]byte) [][]byte {
+// fields are header fields that are looked for.
+type fields struct {
+	list []header
+	// first has a bit for each first letter of their names, by its last five bits.
+	first uint32
+}
+
+func newFields(list []header) fields {
+	f := fields{list: list}
+	for _, h := range list {
+		f.first |= 1 << (h.name[0] & 31)
+	}
+	return f
+}
+
+// find looks for the fields in the lines of a head, the first of each name, and returns
+// their values, aligned; nil: it is not there.
+func (f *fields) find(head []byte, values [][]byte) [][]byte {
 	values = values[:0]
-	for range list {
+	for range f.list {
 		values = append(values, nil)
 	}
 	for len(head) > 0 {
@@ -14,15 +29,21 @@ func find(list []header, head []byte, values [][]byte) [][]byte {
 		if end == 0 {
 			end = len(head)
 		}
-		line := head[:end]
-		head = head[end:]
-		for i := range list {
-			if values[i] == nil && list[i].begins(line) {
-				values[i] = trim(line[len(list[i].name)+1:])
-			}
+		if f.first>>(head[0]&31)&1 != 0 {
+			f.take(head[:end], values)
 		}
+		head = head[end:]
 	}
 	return values
+}
+
+// take notes the value of a line.
+func (f *fields) take(line []byte, values [][]byte) {
+	for i := range f.list {
+		if h := &f.list[i]; values[i] == nil && h.begins(line) {
+			values[i] = trim(line[len(h.name)+1:])
+		}
+	}
 }
 
 // begins says whether a line is of the field.
@@ -56,8 +77,8 @@ func same(name []byte, lower string) bool {
 	return true
 }
 
-// keep appends the lines of a head whose fields are in the list.
-func keep(dst []byte, list []header, head []byte) []byte {
+// keep appends the lines of a head that are of the fields.
+func (f *fields) keep(dst, head []byte) []byte {
 	for len(head) > 0 {
 		end := bytes.IndexByte(head, '\n') + 1
 		if end == 0 {
@@ -65,8 +86,8 @@ func keep(dst []byte, list []header, head []byte) []byte {
 		}
 		line := head[:end]
 		head = head[end:]
-		for i := range list {
-			if list[i].begins(line) {
+		for i := range f.list {
+			if f.list[i].begins(line) {
 				dst = append(dst, line...)
 				break
 			}

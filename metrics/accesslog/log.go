@@ -115,10 +115,10 @@ func (l *Log) Takes(status int, failed bool, took time.Duration) bool {
 func (l *Log) WantsResponse() bool { return l.response }
 
 // KeepResponse appends those of a head's lines that are.
-func (l *Log) KeepResponse(dst, head []byte) []byte { return keep(dst, l.program.response, head) }
+func (l *Log) KeepResponse(dst, head []byte) []byte { return l.program.response.keep(dst, head) }
 
 // KeepRequest appends the lines of a request's head that are wanted.
-func (l *Log) KeepRequest(dst, head []byte) []byte { return keep(dst, l.program.request, head) }
+func (l *Log) KeepRequest(dst, head []byte) []byte { return l.program.request.keep(dst, head) }
 
 // Add writes an entry into a buffer, or drops it. ok is false for a log that was closed:
 // the entry is for whatever has taken its place.

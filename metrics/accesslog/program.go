@@ -16,7 +16,7 @@ type program struct {
 	all bool
 	// request and response are the fields of the heads that are wanted: of the request's
 	// the last two are the ones that have names of their own. reads says that any is.
-	request, response []header
+	request, response fields
 	reads             bool
 	// statuses are the words of the statuses of gRPC.
 	statuses []string
@@ -101,8 +101,8 @@ var values = map[string]what{
 // newProgram returns the program of a validated configuration.
 func newProgram(c config.AccessLog) *program {
 	p := &program{rules: redact.New(c.Redact.Headers, c.Redact.Query), statuses: config.GRPCStatuses()}
-	p.request = p.headers(append(slices.Clone(c.RequestHeaders), "User-Agent", "Referer"))
-	p.response = p.headers(c.ResponseHeaders)
+	p.request = newFields(p.headers(append(slices.Clone(c.RequestHeaders), "User-Agent", "Referer")))
+	p.response = newFields(p.headers(c.ResponseHeaders))
 	switch c.Format {
 	case config.AccessCombined:
 		p.common()
@@ -183,10 +183,10 @@ func (p *program) headerOf(variable string) (what, int) {
 			return prefix+strings.ReplaceAll(h.name, "-", "_") == variable
 		})
 	}
-	if i := find(p.request, "request_header_"); i >= 0 {
+	if i := find(p.request.list, "request_header_"); i >= 0 {
 		return requestHeader, i
 	}
-	return responseHeader, find(p.response, "response_header_")
+	return responseHeader, find(p.response.list, "response_header_")
 }
 
 // headers are those of the given names.

@@ -103,10 +103,10 @@ func (n *encoder) told(dst []byte, e *Entry) []byte {
 		dst = n.secure(dst, t)
 	}
 	if own > 0 && some(n.request[:own]) {
-		dst = n.headers(append(dst, `,"request_headers":`...), n.program.request[:own], n.request[:own])
+		dst = n.headers(append(dst, `,"request_headers":`...), n.program.request.list[:own], n.request[:own])
 	}
 	if some(n.response) {
-		dst = n.headers(append(dst, `,"response_headers":`...), n.program.response, n.response)
+		dst = n.headers(append(dst, `,"response_headers":`...), n.program.response.list, n.response)
 	}
 	return dst
 }
