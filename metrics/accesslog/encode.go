@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strconv"
 	"time"
@@ -21,43 +22,102 @@ type encoder struct {
 	utc, local []byte
 	// request and response are the values found in the heads of the entry at hand.
 	request, response [][]byte
+	// placed remembers how places are written, see place.
+	placed [places]placed
 	// masked is where a target is written without its secrets.
 	masked []byte
 }
+
+// allRetries are the bits of all causes of a retry.
+const allRetries = 2<<metrics.RetryOut - 1
 
 // maxValue is how many bytes of a value are logged.
 const maxValue = 8 << 10
 
 // line appends an entry, its end included.
 func (n *encoder) line(dst []byte, e *Entry) []byte {
-	if n.reads {
-		n.request = find(n.program.request, e.Head, n.request)
+	if n.all {
+		return n.standard(dst, e)
 	}
-	if len(n.program.response) > 0 {
-		n.response = find(n.program.response, e.Response, n.response)
-	}
-	begin := len(dst)
+	n.findHeads(e)
+	begin, absent := len(dst), n.absent(e)
 	for i := range n.steps {
 		s := &n.steps[i]
-		before := len(dst)
-		dst = append(dst, s.lead...)
-		if s.what == nothing {
-			continue
-		}
-		from := len(dst)
-		dst = n.value(dst, s, e)
 		switch {
-		case len(dst) > from:
-		case n.json:
-			dst = dst[:before]
-		default:
-			dst = append(dst, '-')
+		case absent>>s.what&1 == 0:
+			dst = n.value(append(dst, s.lead...), s, e)
+		case !n.json:
+			dst = append(append(dst, s.lead...), '-')
 		}
 	}
 	if n.json {
 		dst = object(dst, begin)
 	}
 	return append(dst, '\n')
+}
+
+// findHeads looks for what is wanted of the heads.
+func (n *encoder) findHeads(e *Entry) {
+	if n.reads {
+		n.request = n.program.request.find(e.Head, n.request)
+	}
+	if len(n.program.response.list) > 0 {
+		n.response = n.program.response.find(e.Response, n.response)
+	}
+}
+
+// absent has a bit for each value that there is not.
+func (n *encoder) absent(e *Entry) (bits uint64) {
+	lack := func(w what, yes bool) {
+		if yes {
+			bits |= 1 << w
+		}
+	}
+	lack(requestID, len(e.RequestID) == 0)
+	lack(traceID, e.Trace == [16]byte{})
+	lack(listener, e.Listener == "")
+	lack(clientIP, len(e.Client) == 0)
+	lack(peer, len(e.Peer) == 0)
+	lack(method, len(e.Method) == 0)
+	lack(scheme, e.Scheme == "")
+	lack(host, len(e.Host) == 0)
+	lack(target, len(e.Target) == 0)
+	lack(protocol, e.Protocol == "")
+	lack(requestLine, len(e.Method) == 0 && e.Protocol == "")
+	lack(reason, e.Reason == "")
+	lack(grpcStatus, e.GRPC == 0)
+	lack(upstream, e.Upstream <= 0)
+	lack(route, e.Route == "")
+	lack(service, e.Service == "")
+	lack(endpoint, e.Endpoint == "")
+	lack(endpointAddress, e.Address == "")
+	lack(attempts, e.Attempts <= 0)
+	lack(retryReasons, e.Retries&allRetries == 0)
+	lack(hedged, !e.Hedged)
+	lack(generation, e.Generation == 0)
+	t := e.TLS
+	lack(tlsVersion, t == nil || t.Version == "")
+	lack(tlsCipher, t == nil || t.Cipher == "")
+	lack(tlsName, t == nil || t.Name == "")
+	lack(tlsIdentity, t == nil || t.Identity == "")
+	if n.reads {
+		own := len(n.request) - 2 // the last two have values of their own
+		lack(userAgent, len(n.request[own]) == 0)
+		lack(referer, len(n.request[own+1]) == 0)
+		lack(requestHeaders, !some(n.request[:own]))
+	}
+	lack(responseHeaders, !some(n.response))
+	return bits
+}
+
+// some says whether one of the values is there.
+func some(values [][]byte) bool {
+	for _, v := range values {
+		if len(v) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // object makes an object of the members behind begin, each of which has a comma in front.
@@ -69,15 +129,18 @@ func object(dst []byte, begin int) []byte {
 	return append(dst, '}')
 }
 
-// value appends a value; nothing where there is none.
+// value appends a value that there is.
 func (n *encoder) value(dst []byte, s *step, e *Entry) []byte {
 	switch s.what {
-	case timeStart, timeLocal:
-		return n.time(dst, s.what, e.Start+n.offset)
+	case timeStart:
+		return n.quote(n.time(dst, e.Start+n.offset))
+	case timeLocal:
+		n.setSecond((e.Start + n.offset) / 1e9)
+		return append(dst, n.local...)
 	case requestID:
 		return n.bytes(dst, e.RequestID)
 	case traceID:
-		return n.trace(dst, e)
+		return n.quote(hex.AppendEncode(dst, e.Trace[:]))
 	case listener:
 		return n.text(dst, e.Listener)
 	case clientIP:
@@ -87,21 +150,19 @@ func (n *encoder) value(dst []byte, s *step, e *Entry) []byte {
 	case method:
 		return n.bytes(dst, e.Method)
 	case scheme:
-		return n.word(dst, e.Scheme)
+		return n.quote(append(dst, e.Scheme...))
 	case host:
 		return n.bytes(dst, e.Host)
 	case target:
-		return n.target(dst, e.Target)
+		return n.quote(n.target(dst, e.Target))
 	case protocol:
-		return n.word(dst, e.Protocol)
+		return n.quote(append(dst, e.Protocol...))
 	case requestLine:
 		return n.requestLine(dst, e)
 	case status:
-		return strconv.AppendInt(dst, int64(e.Status), 10)
+		return appendStatus(dst, e.Status)
 	case reason:
-		return n.word(dst, e.Reason)
-	case grpcStatus:
-		return n.grpc(dst, e.GRPC)
+		return n.quote(append(dst, e.Reason...))
 	case received:
 		return strconv.AppendUint(dst, e.Received, 10)
 	case sent:
@@ -109,18 +170,7 @@ func (n *encoder) value(dst []byte, s *step, e *Entry) []byte {
 	case took:
 		return appendSeconds(dst, e.Duration)
 	case upstream:
-		if e.Upstream > 0 {
-			dst = appendSeconds(dst, e.Upstream)
-		}
-		return dst
-	default:
-		return n.more(dst, s, e)
-	}
-}
-
-// more is value for what is not asked of usher alone.
-func (n *encoder) more(dst []byte, s *step, e *Entry) []byte {
-	switch s.what {
+		return appendSeconds(dst, e.Upstream)
 	case route:
 		return n.text(dst, e.Route)
 	case service:
@@ -130,155 +180,128 @@ func (n *encoder) more(dst []byte, s *step, e *Entry) []byte {
 	case endpointAddress:
 		return n.text(dst, e.Address)
 	case attempts:
-		return positive(dst, uint64(e.Attempts))
+		return strconv.AppendUint(dst, uint64(e.Attempts), 10)
+	case generation:
+		return strconv.AppendUint(dst, e.Generation, 10)
+	case userAgent:
+		return n.bytes(dst, n.request[len(n.request)-2])
+	default:
+		return n.rare(dst, s, e)
+	}
+}
+
+// rare is value for what few entries have.
+func (n *encoder) rare(dst []byte, s *step, e *Entry) []byte {
+	switch s.what {
+	case grpcStatus:
+		return n.grpc(dst, e.GRPC)
 	case retryReasons:
 		return n.retries(dst, e.Retries)
 	case hedged:
-		if e.Hedged {
-			dst = append(dst, "true"...)
-		}
-		return dst
-	case generation:
-		return positive(dst, e.Generation)
-	case userAgent:
-		return n.header(dst, n.program.request, n.request, len(n.request)-2)
+		return append(dst, "true"...)
 	case referer:
-		return n.header(dst, n.program.request, n.request, len(n.request)-1)
+		return n.quote(n.target(dst, n.request[len(n.request)-1]))
 	case requestHeaders:
-		own := len(n.request) - 2 // the others have fields of their own
-		return n.headers(dst, n.program.request[:own], n.request[:own])
+		own := len(n.request) - 2
+		return n.headers(dst, n.program.request.list[:own], n.request[:own])
 	case responseHeaders:
-		return n.headers(dst, n.program.response, n.response)
+		return n.headers(dst, n.program.response.list, n.response)
 	case requestHeader:
-		return n.header(dst, n.program.request, n.request, s.at)
+		return n.headerOr(dst, n.program.request.list, n.request, s.at)
 	case responseHeader:
-		return n.header(dst, n.program.response, n.response, s.at)
-	default:
-		return n.tls(dst, s.what, e.TLS)
-	}
-}
-
-func (n *encoder) tls(dst []byte, w what, t *TLS) []byte {
-	if t == nil {
-		return dst
-	}
-	switch w {
+		return n.headerOr(dst, n.program.response.list, n.response, s.at)
 	case tlsVersion:
-		return n.word(dst, t.Version)
+		return n.quote(append(dst, e.TLS.Version...))
 	case tlsCipher:
-		return n.word(dst, t.Cipher)
+		return n.quote(append(dst, e.TLS.Cipher...))
 	case tlsName:
-		return n.text(dst, t.Name)
+		return n.text(dst, e.TLS.Name)
 	case tlsIdentity:
-		return n.text(dst, t.Identity)
+		return n.text(dst, e.TLS.Identity)
 	default:
 		return dst
 	}
 }
 
-// bytes appends what others have written.
-func (n *encoder) bytes(dst, b []byte) []byte {
-	if len(b) == 0 {
-		return dst
-	}
-	cut := len(b) > maxValue
-	if cut {
-		b = b[:maxValue]
-	}
-	if !n.json {
-		dst = appendText(dst, b)
-		if cut {
-			dst = append(dst, "..."...)
-		}
-		return dst
-	}
-	dst = appendJSON(append(dst, '"'), b)
-	if cut {
-		dst = append(dst, "..."...)
-	}
-	return append(dst, '"')
-}
-
-func (n *encoder) text(dst []byte, s string) []byte { return n.bytes(dst, bytesOf(s)) }
-
-// word appends what usher has written itself: there is nothing to escape.
-func (n *encoder) word(dst []byte, s string) []byte {
-	if !n.json || s == "" {
-		return append(dst, s...)
-	}
-	return append(append(append(dst, '"'), s...), '"')
-}
-
-// target appends a target, or a URL, without the secrets of its query.
-func (n *encoder) target(dst, b []byte) []byte {
-	for _, c := range b {
-		if c == '?' {
-			n.masked = n.rules.AppendTarget(n.masked[:0], b)
-			return n.bytes(dst, n.masked)
-		}
-	}
-	return n.bytes(dst, b)
-}
-
-// requestLine appends what the log formats of servers call the request.
-func (n *encoder) requestLine(dst []byte, e *Entry) []byte {
-	if len(e.Method) == 0 {
-		return append(dst, e.Protocol...)
-	}
-	dst = append(n.bytes(dst, e.Method), ' ')
-	return append(append(n.target(dst, e.Target), ' '), e.Protocol...)
-}
-
-func (n *encoder) peer(dst []byte, e *Entry) []byte {
-	if !e.Peer.IsValid() {
-		return dst
-	}
-	if n.json {
-		dst = append(dst, '"')
-	}
-	if e.Peer.Is4() {
-		dst = e.Peer.AppendTo(dst)
-	} else {
-		dst = append(e.Peer.AppendTo(append(dst, '[')), ']')
-	}
-	dst = strconv.AppendInt(append(dst, ':'), int64(e.PeerPort), 10)
+// quote ends a string, where that is to be done.
+func (n *encoder) quote(dst []byte) []byte {
 	if n.json {
 		dst = append(dst, '"')
 	}
 	return dst
 }
 
-func (n *encoder) trace(dst []byte, e *Entry) []byte {
-	if e.Trace == [16]byte{} {
-		return dst
+// bytes appends what others have written, as a string.
+func (n *encoder) bytes(dst, b []byte) []byte {
+	if len(b) <= maxValue && plain(b) {
+		return n.quote(append(dst, b...))
 	}
-	var text [2 * len(e.Trace)]byte
-	hex.Encode(text[:], e.Trace[:])
-	return n.bytes(dst, text[:])
+	return n.quote(n.escape(dst, b))
+}
+
+func (n *encoder) text(dst []byte, s string) []byte { return n.bytes(dst, bytesOf(s)) }
+
+// escape appends what others have written.
+func (n *encoder) escape(dst, b []byte) []byte {
+	if len(b) > maxValue {
+		return append(n.escape(dst, b[:maxValue]), "..."...)
+	}
+	switch {
+	case plain(b):
+		return append(dst, b...)
+	case n.json:
+		return appendJSON(dst, b)
+	default:
+		return appendText(dst, b)
+	}
+}
+
+// target appends a target, or a URL, without the secrets of its query.
+func (n *encoder) target(dst, b []byte) []byte {
+	if bytes.IndexByte(b, '?') < 0 {
+		return n.escape(dst, b)
+	}
+	n.masked = n.rules.AppendTarget(n.masked[:0], b)
+	return n.escape(dst, n.masked)
+}
+
+// requestLine appends what the log formats of servers call the request.
+func (n *encoder) requestLine(dst []byte, e *Entry) []byte {
+	if len(e.Method) > 0 {
+		dst = append(n.escape(dst, e.Method), ' ')
+		dst = append(n.target(dst, e.Target), ' ')
+	}
+	return append(dst, e.Protocol...)
+}
+
+func (n *encoder) peer(dst []byte, e *Entry) []byte {
+	if len(e.Peer) > 0 && bytes.IndexByte(e.Peer, ':') >= 0 { // IPv6
+		dst = append(append(append(dst, '['), e.Peer...), ']')
+	} else {
+		dst = append(dst, e.Peer...)
+	}
+	return n.quote(strconv.AppendInt(append(dst, ':'), int64(e.PeerPort), 10))
 }
 
 func (n *encoder) grpc(dst []byte, c metrics.Call) []byte {
-	if c == 0 {
-		return dst
-	}
 	code := int(c) - 1
 	if code >= len(n.statuses) {
 		code = int(config.GRPCUnknown)
 	}
-	return n.word(dst, n.statuses[code])
+	return n.quote(append(dst, n.statuses[code]...))
 }
 
 // retries appends the causes of the further tries, as a list in JSON.
 func (n *encoder) retries(dst []byte, bits uint8) []byte {
-	if bits&(2<<metrics.RetryOut-1) == 0 {
-		return dst
-	}
 	from := len(dst)
 	for c := metrics.RetryConnect; c <= metrics.RetryOut; c++ {
-		if bits&(1<<c) == 0 {
-			continue
+		switch {
+		case bits&(1<<c) == 0:
+		case n.json:
+			dst = append(append(append(dst, `,"`...), c.String()...), '"')
+		default:
+			dst = append(append(dst, ','), c.String()...)
 		}
-		dst = n.word(append(dst, ','), c.String())
 	}
 	if !n.json {
 		return append(dst[:from], dst[from+1:]...)
@@ -287,18 +310,24 @@ func (n *encoder) retries(dst []byte, bits uint8) []byte {
 	return append(dst, ']')
 }
 
-// header appends the value of a header field.
-func (n *encoder) header(dst []byte, list []header, values [][]byte, at int) []byte {
-	switch v := values[at]; {
-	case len(v) == 0:
-		return dst
-	case list[at].secret:
-		return n.word(dst, redact.Mask)
-	case list[at].target:
-		return n.target(dst, v)
+// header appends the value of a header field that is there.
+func (n *encoder) header(dst []byte, h *header, value []byte) []byte {
+	switch {
+	case h.secret:
+		return append(dst, redact.Mask...)
+	case h.target:
+		return n.target(dst, value)
 	default:
-		return n.bytes(dst, v)
+		return n.escape(dst, value)
 	}
+}
+
+// headerOr appends the value of a header field in a template.
+func (n *encoder) headerOr(dst []byte, list []header, values [][]byte, at int) []byte {
+	if len(values[at]) == 0 {
+		return append(dst, '-')
+	}
+	return n.header(dst, &list[at], values[at])
 }
 
 // headers appends the header fields that are there, as an object.
@@ -306,52 +335,46 @@ func (n *encoder) headers(dst []byte, list []header, values [][]byte) []byte {
 	begin := len(dst)
 	for i := range list {
 		if len(values[i]) > 0 {
-			dst = n.header(append(dst, list[i].lead...), list, values, i)
+			dst = n.quote(n.header(append(dst, list[i].lead...), &list[i], values[i]))
 		}
-	}
-	if len(dst) == begin {
-		return dst
 	}
 	return object(dst, begin)
 }
 
-// time appends the wall time at in the form of the format.
-func (n *encoder) time(dst []byte, w what, at int64) []byte {
-	second, rest := at/1e9, at%1e9
-	if second != n.second || n.utc == nil {
-		n.second = second
-		t := time.Unix(second, 0)
-		n.utc = t.UTC().AppendFormat(n.utc[:0], "2006-01-02T15:04:05.")
-		n.local = t.AppendFormat(n.local[:0], "02/Jan/2006:15:04:05 -0700")
+// time appends the wall time at, in nanoseconds, as RFC 3339 has it.
+func (n *encoder) time(dst []byte, at int64) []byte {
+	n.setSecond(at / 1e9)
+	ms := uint32(at % 1e9 / 1e6)
+	return append(append(dst, n.utc...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
+
+// setSecond makes the texts those of a second.
+func (n *encoder) setSecond(second int64) {
+	if second == n.second && n.utc != nil {
+		return
 	}
-	if w == timeLocal {
-		return append(dst, n.local...)
+	n.second = second
+	t := time.Unix(second, 0)
+	n.utc = t.UTC().AppendFormat(n.utc[:0], "2006-01-02T15:04:05.")
+	n.local = t.AppendFormat(n.local[:0], "02/Jan/2006:15:04:05 -0700")
+}
+
+// appendStatus appends a status, which mostly has three digits.
+func appendStatus(dst []byte, status int) []byte {
+	if status < 100 || status > 999 {
+		return strconv.AppendInt(dst, int64(status), 10)
 	}
-	if n.json {
-		dst = append(dst, '"')
-	}
-	ms := rest / 1e6
-	dst = append(append(dst, n.utc...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
-	if n.json {
-		dst = append(dst, '"')
-	}
-	return dst
+	u := uint(status)
+	return append(dst, byte('0'+u/100), byte('0'+u/10%10), byte('0'+u%10))
 }
 
 // appendSeconds appends a duration in seconds, with six decimals.
 func appendSeconds(dst []byte, d time.Duration) []byte {
 	us := uint64(max(d, 0) / time.Microsecond)
 	dst = strconv.AppendUint(dst, us/1e6, 10)
-	rest := us % 1e6
+	rest := uint32(us % 1e6)
 	return append(
 		dst, '.', byte('0'+rest/1e5), byte('0'+rest/1e4%10), byte('0'+rest/1e3%10), byte('0'+rest/100%10),
 		byte('0'+rest/10%10), byte('0'+rest%10),
 	)
-}
-
-func positive(dst []byte, v uint64) []byte {
-	if v > 0 {
-		dst = strconv.AppendUint(dst, v, 10)
-	}
-	return dst
 }

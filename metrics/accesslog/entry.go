@@ -1,7 +1,6 @@
 package accesslog
 
 import (
-	"net/netip"
 	"time"
 
 	"usher/metrics"
@@ -16,10 +15,9 @@ type Entry struct {
 
 	Listener string
 	// Client is whom the request is from, as far as it is known behind trusted proxies;
-	// Peer and PeerPort are the other end of the connection.
-	Client   []byte
-	Peer     netip.Addr
-	PeerPort int
+	// Peer, an address in text, and PeerPort are the other end of the connection.
+	Client, Peer []byte
+	PeerPort     int
 
 	Method, Target, Host []byte
 	Scheme, Protocol     string

@@ -11,22 +11,33 @@ const (
 	highs = 0x8080808080808080
 )
 
-// plain returns the length of the longest beginning of b, within a few bytes, in which no
-// byte needs a second look: all is visible ASCII but for the quote and the backslash.
-func plain(b []byte) (n int) {
-	for ; len(b)-n >= 8; n += 8 {
-		w := binary.LittleEndian.Uint64(b[n:])
-		// In each byte the high bit is set where it is no ASCII, below a space, or one of
-		// three; a borrow can only set one above a byte that has set its own.
-		below := w - ones*' '
-		quote := (w ^ ones*'"') - ones
-		slash := (w ^ ones*'\\') - ones
-		del := (w ^ ones*0x7f) - ones
-		if (w|below|quote|slash|del)&highs != 0 {
-			return n
+// plain says whether no byte of b needs to be escaped in any format: all is visible ASCII
+// but for the quote and the backslash. It may say no where that is so.
+func plain(b []byte) bool {
+	if len(b) < 8 {
+		for _, c := range b {
+			if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < len(b)-8; i += 8 {
+		if special(binary.LittleEndian.Uint64(b[i:])) {
+			return false
 		}
 	}
-	return n
+	return !special(binary.LittleEndian.Uint64(b[len(b)-8:]))
+}
+
+// special says whether one of eight bytes is no ASCII, below a space, or one of three. A
+// borrow can only find another one above a byte that is special itself.
+func special(w uint64) bool {
+	below := w - ones*' '
+	quote := (w ^ ones*'"') - ones
+	slash := (w ^ ones*'\\') - ones
+	del := (w ^ ones*0x7f) - ones
+	return (w|below|quote|slash|del)&highs != 0
 }
 
 const hexDigits = "0123456789abcdef"
@@ -34,9 +45,7 @@ const hexDigits = "0123456789abcdef"
 // appendJSON appends b as the inside of a JSON string (RFC 8259 §7): valid UTF-8 on one
 // line, in which no terminal or reader finds a control character.
 func appendJSON(dst, b []byte) []byte {
-	n := plain(b)
-	dst = append(dst, b[:n]...)
-	for b = b[n:]; len(b) > 0; {
+	for len(b) > 0 {
 		switch c := b[0]; {
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
@@ -72,9 +81,7 @@ func unprintable(r rune) bool {
 // appendText appends b as nginx and Apache write it: what is not visible ASCII, and what
 // might end a quoted string, in hexadecimal.
 func appendText(dst, b []byte) []byte {
-	n := plain(b)
-	dst = append(dst, b[:n]...)
-	for _, c := range b[n:] {
+	for _, c := range b {
 		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
 			dst = append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
 		} else {

@@ -82,6 +82,33 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
+// The standard line is what its program writes, whatever there is not.
+func TestStandard(t *testing.T) {
+	t.Parallel()
+	headers := []string{"X-Tenant"}
+	n := &encoder{program: newProgram(config.AccessLog{
+		Format: config.AccessJSON, RequestHeaders: headers, ResponseHeaders: []string{"X-Cache"},
+	})}
+	if !n.all {
+		t.Fatal("it is not the standard one")
+	}
+	whole := reflect.TypeFor[Entry]()
+	for i := range whole.NumField() {
+		for _, base := range []*Entry{example(), {}} {
+			e, full := reflect.ValueOf(base).Elem(), reflect.ValueOf(example()).Elem()
+			if base.Status == 0 {
+				e.Field(i).Set(full.Field(i)) // one field alone
+			} else {
+				e.Field(i).SetZero() // all but one
+			}
+			checkSame(t, n, base, n.line(nil, base))
+		}
+	}
+	other := example()
+	other.Service = "other" // at the same address
+	checkSame(t, n, other, n.line(nil, other))
+}
+
 // What there is nothing of is left out, and an entry of nothing is an object.
 func TestJSONEmpty(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,9 @@ func FuzzInjection(f *testing.F) {
 		}
 		for format, n := range encoders {
 			line := n.line(nil, e)
+			if format == config.AccessJSON {
+				checkSame(t, n, e, line)
+			}
 			if bytes.IndexByte(line, '\n') != len(line)-1 {
 				t.Fatalf("%s: not one line: %q", format, line)
 			}
@@ -56,6 +59,20 @@ func FuzzInjection(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkSame checks that the standard line is what its program writes.
+func checkSame(t *testing.T, n *encoder, e *Entry, line []byte) {
+	t.Helper()
+	stepwise := *n.program
+	stepwise.all = false
+	general := &encoder{program: &stepwise}
+	if got := general.line(nil, e); !bytes.Equal(got, line) {
+		t.Fatalf("step by step: %q\nin a row:     %q", got, line)
+	}
+	if again := n.line(nil, e); !bytes.Equal(again, line) {
+		t.Fatalf("again: %q\nfirst: %q", again, line)
+	}
 }
 
 // checkJSON checks that a value reads as what was sent, but for what is no UTF-8.

@@ -115,25 +115,25 @@ func (l *Log) Takes(status int, failed bool, took time.Duration) bool {
 func (l *Log) WantsResponse() bool { return l.response }
 
 // KeepResponse appends those of a head's lines that are.
-func (l *Log) KeepResponse(dst, head []byte) []byte { return keep(dst, l.program.response, head) }
+func (l *Log) KeepResponse(dst, head []byte) []byte { return l.program.response.keep(dst, head) }
 
 // KeepRequest appends the lines of a request's head that are wanted.
-func (l *Log) KeepRequest(dst, head []byte) []byte { return keep(dst, l.program.request, head) }
+func (l *Log) KeepRequest(dst, head []byte) []byte { return l.program.request.keep(dst, head) }
 
 // Add writes an entry into a buffer, or drops it. ok is false for a log that was closed:
 // the entry is for whatever has taken its place.
 func (l *Log) Add(e *Entry) (ok bool) {
 	s := l.lock(int(e.Shard))
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return false
-	}
-	if cap(s.chunk)-len(s.chunk) < lineRoom && !l.next(s) {
+	case cap(s.chunk)-len(s.chunk) < lineRoom && !l.next(s):
 		l.options.Dropped.Add(e.Shard, 1)
-		return true
+	default:
+		s.encoder.offset = l.offset.Load()
+		s.chunk = s.encoder.line(s.chunk, e)
 	}
-	s.encoder.offset = l.offset.Load()
-	s.chunk = s.encoder.line(s.chunk, e)
 	return true
 }
 

@@ -12,16 +12,19 @@ import (
 type program struct {
 	json  bool
 	steps []step
+	// all says that it is json with all fields in their order.
+	all bool
 	// request and response are the fields of the heads that are wanted: of the request's
 	// the last two are the ones that have names of their own. reads says that any is.
-	request, response []header
+	request, response fields
 	reads             bool
 	// statuses are the words of the statuses of gRPC.
 	statuses []string
 	rules    *redact.Rules
 }
 
-// step writes what comes before a value, then the value.
+// step writes what comes before a value, then the value. In JSON nothing is written of one
+// that is absent.
 type step struct {
 	lead string
 	what what
@@ -98,8 +101,8 @@ var values = map[string]what{
 // newProgram returns the program of a validated configuration.
 func newProgram(c config.AccessLog) *program {
 	p := &program{rules: redact.New(c.Redact.Headers, c.Redact.Query), statuses: config.GRPCStatuses()}
-	p.request = p.headers(append(slices.Clone(c.RequestHeaders), "User-Agent", "Referer"))
-	p.response = p.headers(c.ResponseHeaders)
+	p.request = newFields(p.headers(append(slices.Clone(c.RequestHeaders), "User-Agent", "Referer")))
+	p.response = newFields(p.headers(c.ResponseHeaders))
 	switch c.Format {
 	case config.AccessCombined:
 		p.common()
@@ -133,11 +136,25 @@ func (p *program) common() {
 func (p *program) object(c config.AccessLog) {
 	p.json = true
 	fields := c.Fields
-	if len(fields) == 0 {
+	if p.all = len(fields) == 0; p.all {
 		fields = config.AccessLogFields()
 	}
 	for _, name := range fields {
-		p.add(`,"`+name+`":`, values[name])
+		lead := `,"` + name + `":`
+		if isText(values[name]) {
+			lead += `"`
+		}
+		p.add(lead, values[name])
+	}
+}
+
+// isText says whether a value is a string in JSON, whose first quote is its lead's.
+func isText(w what) bool {
+	switch w {
+	case status, received, sent, took, upstream, attempts, retryReasons, hedged, generation, requestHeaders, responseHeaders:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -166,10 +183,10 @@ func (p *program) headerOf(variable string) (what, int) {
 			return prefix+strings.ReplaceAll(h.name, "-", "_") == variable
 		})
 	}
-	if i := find(p.request, "request_header_"); i >= 0 {
+	if i := find(p.request.list, "request_header_"); i >= 0 {
 		return requestHeader, i
 	}
-	return responseHeader, find(p.response, "response_header_")
+	return responseHeader, find(p.response.list, "response_header_")
 }
 
 // headers are those of the given names.
@@ -178,7 +195,7 @@ func (p *program) headers(names []string) []header {
 	for i, name := range names {
 		name = strings.ToLower(name)
 		out[i] = header{
-			lead: `,"` + string(appendJSON(nil, []byte(name))) + `":`, name: name, secret: p.rules.Secret(name),
+			lead: `,"` + string(appendJSON(nil, []byte(name))) + `":"`, name: name, secret: p.rules.Secret(name),
 			target: name == "referer" || name == "location" || name == "content-location",
 		}
 	}

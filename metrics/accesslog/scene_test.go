@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,7 +104,7 @@ func wait(tb testing.TB, what string, ok func() bool) {
 // example is an entry with everything in it.
 func example() *Entry {
 	return &Entry{
-		Start: 1, Listener: "web", Client: []byte("192.0.2.7"), Peer: netip.MustParseAddr("10.0.0.1"), PeerPort: 4711,
+		Start: 1, Listener: "web", Client: []byte("192.0.2.7"), Peer: []byte("10.0.0.1"), PeerPort: 4711,
 		Method: []byte("GET"), Target: []byte("/a?token=s3cret&b=1"), Host: []byte("shop.test"), Scheme: "https",
 		Protocol: "HTTP/2", RequestID: []byte("abc"), Status: 503, Reason: "overloaded", Failed: true,
 		GRPC: metrics.CallOf(config.GRPCUnavailable), Received: 12, Sent: 34, Duration: 1234567 * time.Microsecond,

@@ -23,9 +23,8 @@ func (c *Core) log(l *accesslog.Log, x *Exchange, s *metrics.Sample, reason Reas
 	var e accesslog.Entry
 	x.describe(&e)
 	e.Response, e.Reason = x.noted, x.word
-	told := *s
-	told.Sent = max(s.Sent, x.Said)
-	c.add(l, &e, &told, reason)
+	e.Sent = x.Said
+	c.add(l, &e, s, reason)
 }
 
 // add completes an entry and adds it.
@@ -34,7 +33,8 @@ func (c *Core) add(l *accesslog.Log, e *accesslog.Entry, s *metrics.Sample, reas
 	if reason != None {
 		e.Reason = reason.String()
 	}
-	e.Duration, e.Received, e.Sent, e.Trace = s.Duration, s.Received, s.Sent, s.Trace
+	e.Duration, e.Received, e.Trace = s.Duration, s.Received, s.Trace
+	e.Sent = max(s.Sent, e.Sent)
 	for !l.Add(e) { // it was closed: another one is in its place, or none
 		next := c.accessLog.Load()
 		if next == nil || next == l {
@@ -46,7 +46,7 @@ func (c *Core) add(l *accesslog.Log, e *accesslog.Entry, s *metrics.Sample, reas
 
 // describe fills in what is known of the exchange, however it ends.
 func (x *Exchange) describe(e *accesslog.Entry) {
-	e.Start, e.Listener, e.Client, e.Peer = x.Start, x.Listener.Name, x.Peer.IP, x.Peer.Addr
+	e.Start, e.Listener, e.Client, e.Peer = x.Start, x.Listener.Name, x.Peer.IP, x.Peer.IP
 	if tcp, ok := x.Peer.Remote.(*net.TCPAddr); ok {
 		e.PeerPort = tcp.Port
 	}
