@@ -235,19 +235,3 @@ func (e *explanation) policy() error {
 	}
 	return errors.Join(e.title("Timeouts, retries and limits"), e.Table(t))
 }
-
-// valueText writes a value of the configuration.
-func valueText(v any) string {
-	switch x := v.(type) {
-	case []any:
-		parts := make([]string, len(x))
-		for i := range x {
-			parts[i] = fmt.Sprint(x[i])
-		}
-		return joined(parts)
-	case []string:
-		return joined(x)
-	default:
-		return fmt.Sprint(v)
-	}
-}
