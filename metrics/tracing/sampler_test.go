@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"testing"
@@ -23,7 +24,7 @@ func TestSamplers(t *testing.T) {
 		"parentbased_traceidratio 0.99999": sdk.ParentBased(ratio(0.99999)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours := &Tracer{sampler: samplerOf(name), formats: []format{w3c}}
+			ours := &Tracer{sampler: samplerOf(name), formats: []format{w3c}, w3cAlone: true}
 			for i := range 20000 {
 				head, ctx, id := someHead(t.Context(), i)
 				c, yes := ours.Decide(head)
@@ -48,9 +49,9 @@ func theirDecision(s sdk.Sampler, ctx context.Context, id trace.TraceID, named b
 func someHead(ctx context.Context, i int) (Head, context.Context, trace.TraceID) {
 	var id trace.TraceID
 	var span trace.SpanID
-	putUint64(id[:8], rand.Uint64())
-	putUint64(id[8:], rand.Uint64())
-	putUint64(span[:], rand.Uint64()|1)
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	binary.BigEndian.PutUint64(span[:], rand.Uint64()|1)
 	flags := trace.TraceFlags(i % 3)
 	if flags == 2 {
 		return nil, ctx, trace.TraceID{}
@@ -122,7 +123,7 @@ func TestDecideAllocates(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000001"), formats: []format{w3c}}
+	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000001"), formats: []format{w3c}, w3cAlone: true}
 	b.Run("no field", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -141,9 +142,8 @@ func BenchmarkDecide(b *testing.B) {
 // fixed is a head with one field.
 type fixed struct{ value []byte }
 
-func (f *fixed) Field(_ string, nth int) ([]byte, bool) {
-	if nth > 0 {
-		return nil, false
-	}
-	return f.value, true
-}
+func (f *fixed) Field(string, int) ([]byte, bool) { return nil, false }
+
+func (f *fixed) Traceparent() []byte { return f.value }
+
+func (f *fixed) B3() []byte { return nil }

@@ -169,6 +169,10 @@ type HeadSource interface {
 	// client speaks, as in HTTP/1.1, as far as that is known.
 	Text() []byte
 	Protocol() string
+	// Traceparent and B3 return the values of the fields of these names; empty where there
+	// is none, or more than one.
+	Traceparent() []byte
+	B3() []byte
 }
 
 // Init makes a zero Exchange usable.

@@ -38,12 +38,25 @@ func (x *Exchange) TraceID() (id [16]byte) {
 func (c *Core) record(x *Exchange) {
 	var head tracing.Head
 	if x.Flags&wire.HasTrace != 0 {
-		head = x.Source
+		head = headOf{x}
 	}
 	if context, yes := c.Tracer.Decide(head); yes {
 		c.beginRecording(x, head, context)
 	}
 }
+
+// headOf is the head of an exchange for package tracing. To turn Source into its interface
+// would take a search for each request.
+type headOf struct{ *Exchange }
+
+// Field implements tracing.Head.
+func (h headOf) Field(name string, nth int) (value []byte, ok bool) { return h.Source.Field(name, nth) }
+
+// Traceparent implements tracing.Head.
+func (h headOf) Traceparent() []byte { return h.Source.Traceparent() }
+
+// B3 implements tracing.Head.
+func (h headOf) B3() []byte { return h.Source.B3() }
 
 // beginRecording keeps what the head tells: a tunnel has no head any more when it ends.
 func (c *Core) beginRecording(x *Exchange, head tracing.Head, context tracing.Context) {

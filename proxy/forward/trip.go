@@ -290,6 +290,12 @@ func (t *Trip) Field(name string, nth int) (value []byte, ok bool) {
 	return t.Head.Field(t.Wrote, name, nth)
 }
 
+// Traceparent implements core.HeadSource.
+func (t *Trip) Traceparent() []byte { return t.Head.Traceparent.Of(t.Wrote) }
+
+// B3 implements core.HeadSource.
+func (t *Trip) B3() []byte { return t.Head.B3.Of(t.Wrote) }
+
 // frame writes anew what frames the body: no zeros or spelling that another might read
 // otherwise.
 func (t *Trip) frame() {
