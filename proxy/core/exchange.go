@@ -33,8 +33,6 @@ type Exchange struct {
 	// authority of an absolute-form target is the Host.
 	Method, Target, Host []byte
 	Flags                wire.Flags
-	// Version is that of HTTP which the client speaks: 10, 11 or 20.
-	Version uint8
 	// Replayable says that the body, if there is one, can be sent a second time.
 	Replayable bool
 	// Streams says that the body is sent while it comes from the client: how long a try

@@ -2,6 +2,7 @@ package core
 
 import (
 	"net/textproto"
+	"strings"
 	"time"
 
 	"usher/metrics"
@@ -67,7 +68,7 @@ func (c *Core) beginRecording(x *Exchange, head tracing.Head, context tracing.Co
 	r.request = tracing.Request{
 		Listener: x.Listener.Name, Method: string(x.Method), Path: string(wire.Path(x.Target)),
 		Scheme: x.Listener.Scheme, Host: string(x.Host), Client: string(x.clientIP()), Peer: string(x.Peer.IP),
-		UserAgent: string(agent), RequestID: string(id), Version: x.Version,
+		UserAgent: string(agent), RequestID: string(id), Version: strings.TrimPrefix(x.Source.Protocol(), "HTTP/"),
 		Generation: x.table.Version, Call: x.GRPC(),
 	}
 	x.recording = r
