@@ -91,14 +91,14 @@ func hexOf(dst, src []byte) (ok bool) {
 	if len(src) != 2*len(dst) {
 		return false
 	}
-	wrong, any := uint64(0), uint32(0)
+	wrong, sum := uint64(0), uint32(0)
 	for len(dst) >= 4 && len(src) >= 8 {
 		n, w := hexWord(binary.LittleEndian.Uint64(src))
 		binary.LittleEndian.PutUint32(dst, n)
-		wrong, any = wrong|w, any|n
+		wrong, sum = wrong|w, sum|n
 		dst, src = dst[4:], src[8:]
 	}
-	return wrong == 0 && any != 0
+	return wrong == 0 && sum != 0
 }
 
 // each is a 1 in every byte of a word.

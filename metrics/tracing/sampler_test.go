@@ -31,7 +31,7 @@ func TestSamplers(t *testing.T) {
 				if yes || c.named() {
 					id = c.Trace // a trace that began here has the name that it was given
 				}
-				if want, known := theirDecision(theirs, ctx, id, yes || c.named()); known && want != yes {
+				if want, known := theirDecision(ctx, theirs, id, yes || c.named()); known && want != yes {
 					t.Fatalf("%v %x: recorded %t, they say %t", head, id, yes, want)
 				}
 			}
@@ -40,7 +40,7 @@ func TestSamplers(t *testing.T) {
 }
 
 // theirDecision is the SDK's; known: it does not hang on a name that is not known.
-func theirDecision(s sdk.Sampler, ctx context.Context, id trace.TraceID, named bool) (yes, known bool) {
+func theirDecision(ctx context.Context, s sdk.Sampler, id trace.TraceID, named bool) (yes, known bool) {
 	r := s.ShouldSample(sdk.SamplingParameters{ParentContext: ctx, TraceID: id})
 	return r.Decision == sdk.RecordAndSample, named
 }
@@ -112,7 +112,9 @@ func TestUndecided(t *testing.T) {
 
 // TestDecideAllocates: a request that is not recorded allocates nothing.
 func TestDecideAllocates(t *testing.T) {
-	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000000001"), formats: []format{w3c, b3Single, b3Multi}}
+	ours := &Tracer{
+		sampler: samplerOf("parentbased_traceidratio 0.000000001"), formats: []format{w3c, b3Single, b3Multi},
+	}
 	for name, head := range map[string]Head{
 		"no field": nil, "not sampled": &fixed{[]byte("00-" + aTrace + "-" + aSpan + "-00")},
 	} {

@@ -307,9 +307,7 @@ func (h *Head) known(name, value []byte, at Span) error {
 	switch len(name) {
 	case 2:
 		h.hopByHop(name, "te", at)
-		if EqualFold(name, "b3") {
-			h.once(&h.B3, hasB3, value, at)
-		}
+		h.trace(name, value, at)
 	case 4:
 		if EqualFold(name, "host") {
 			return h.host(value, at)
@@ -329,23 +327,19 @@ func (h *Head) known(name, value []byte, at Span) error {
 		h.flagIf(name, "x-real-ip", HasForwarded)
 	case 10:
 		h.hopByHop(name, "keep-alive", at)
+		h.flagIf(name, "x-b3-flags", HasTrace)
 		if EqualFold(name, "connection") {
 			h.connection(value, at)
-		} else {
-			h.flagIf(name, "x-b3-flags", HasTrace)
 		}
 	case 11:
-		if EqualFold(name, "traceparent") {
-			h.once(&h.Traceparent, hasTraceparent, value, at)
-		}
+		h.trace(name, value, at)
 	case 12:
 		if EqualFold(name, "content-type") {
 			h.contentType(value)
 		} else if EqualFold(name, "grpc-timeout") {
 			h.callTimeout(value)
 		} else {
-			h.flagIf(name, "x-b3-traceid", HasTrace)
-			h.flagIf(name, "x-b3-sampled", HasTrace)
+			h.trace(name, value, at)
 		}
 	case 13:
 		if EqualFold(name, "x-usher-debug") {
@@ -375,6 +369,19 @@ func (h *Head) known(name, value []byte, at Span) error {
 func (h *Head) flagIf(name []byte, s string, f Flags) {
 	if EqualFold(name, s) {
 		h.Flags |= f
+	}
+}
+
+// trace notes a field that tells of a trace.
+func (h *Head) trace(name, value []byte, at Span) {
+	switch {
+	case EqualFold(name, "b3"):
+		h.once(&h.B3, hasB3, value, at)
+	case EqualFold(name, "traceparent"):
+		h.once(&h.Traceparent, hasTraceparent, value, at)
+	default:
+		h.flagIf(name, "x-b3-traceid", HasTrace)
+		h.flagIf(name, "x-b3-sampled", HasTrace)
 	}
 }
 
