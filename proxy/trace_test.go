@@ -622,3 +622,53 @@ func TestTraceNoCollector(t *testing.T) {
 		})
 	}
 }
+
+// sampledOut are environments and fields of requests that are not recorded.
+var sampledOut = []struct{ name, environment, fields string }{
+	{"no context", "OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.0000000001", ""},
+	{"traceparent", "", "traceparent: 00-" + theirTrace + "-" + theirSpan + "-00\r\n"},
+	{"b3", "OTEL_PROPAGATORS=b3", "b3: " + theirTrace + "-" + theirSpan + "-0\r\n"},
+}
+
+// plainRequest is a small one with more fields.
+func plainRequest(fields string) string {
+	return strings.Replace(paths[0].request, "\r\n", "\r\n"+fields, 1)
+}
+
+// A request that is not recorded allocates nothing from end to end.
+func TestTraceAllocations(t *testing.T) {
+	if proxytest.Race {
+		t.Skip("the race detector allocates by itself")
+	}
+	for _, c := range sampledOut {
+		t.Run(c.name, func(t *testing.T) {
+			u, _ := traced(t, c.environment, proxytest.Options{Services: proxytest.Origins(steady(t, 0, paths[0].answer))})
+			x := newExchange(t, u.Addr(), plainRequest(c.fields))
+			if per := mallocs(t, x, 4000); per >= 0.05 {
+				t.Errorf("%.3f allocations a request", per)
+			}
+		})
+	}
+}
+
+func BenchmarkTracing(b *testing.B) {
+	for _, c := range append(sampledOut, struct{ name, environment, fields string }{
+		"recorded", "OTEL_TRACES_SAMPLER=always_on OTEL_BSP_MAX_QUEUE_SIZE=1", "",
+	}) {
+		for _, on := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/on=%t", c.name, on), func(b *testing.B) {
+				o := proxytest.Options{Services: proxytest.Origins(steady(b, 0, paths[0].answer))}
+				if on {
+					o.Tracer = newTracer(b, tracingtest.New(b), "http/protobuf", c.environment)
+				}
+				x := newExchange(b, proxytest.Start(b, o).Addr(), plainRequest(c.fields))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := x.do(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -17,14 +17,13 @@ const traceFlush = 5 * time.Second
 
 // trace has requests recorded, if the environment asks for it.
 func (a *app) trace(console io.Writer) {
-	a.tracer = tracing.New(a.ctx, tracing.Options{Version: version, Log: a.log.Logger, Console: console})
-	a.metrics.Register(a.tracer)
-	if a.tracer == nil {
-		return
-	}
 	// What the libraries have to say that concerns no single export, they say to the process.
+	// What they say twice of the environment, New does.
+	otel.SetLogger(logr.FromSlogHandler(warnings{a.log.With("part", "tracing").Handler()}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	a.tracer = tracing.New(a.ctx, tracing.Options{Version: version, Log: a.log.Logger, Console: console})
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { a.log.Warn("tracing", "err", err) }))
-	otel.SetLogger(logr.FromSlogHandler(warnings{a.log.Handler()}))
+	a.metrics.Register(a.tracer)
 	a.proxy.Trace(a.tracer)
 }
 

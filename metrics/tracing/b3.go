@@ -6,7 +6,7 @@ import "encoding/hex"
 
 // extractB3 reads either form; the single field goes before.
 func extractB3(h Head) (c Context, ok bool) {
-	if c, ok = parseB3(only(h, "b3")); ok {
+	if c, ok = parseB3(h.B3()); ok {
 		return c, true
 	}
 	return extractB3Multi(h)

@@ -31,10 +31,13 @@ func boundOf(share float64) uint64 {
 // Decide says whether a request is recorded, and as a part of what. h is its head, nil
 // where no field of it tells of a trace. It may be called from any goroutine.
 func (t *Tracer) Decide(h Head) (c Context, yes bool) {
+	s := t.sampler
 	if h != nil {
+		if s.parent && t.w3cAlone && refuses(h.Traceparent()) {
+			return c, false
+		}
 		c = extract(h, t.formats)
 	}
-	s := t.sampler
 	switch {
 	case s.parent && c.verdict == denied:
 		return c, false
@@ -60,7 +63,7 @@ func (s sampler) takes(low uint64) bool { return low>>1 < s.bound }
 // name makes up the first half of the trace's name; low is the rest.
 func (c *Context) name(low uint64) {
 	for !c.named() {
-		putUint64(c.Trace[:8], rand.Uint64())
-		putUint64(c.Trace[8:], low)
+		binary.BigEndian.PutUint64(c.Trace[:8], rand.Uint64())
+		binary.BigEndian.PutUint64(c.Trace[8:], low)
 	}
 }

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"testing"
@@ -23,14 +24,14 @@ func TestSamplers(t *testing.T) {
 		"parentbased_traceidratio 0.99999": sdk.ParentBased(ratio(0.99999)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours := &Tracer{sampler: samplerOf(name), formats: []format{w3c}}
+			ours := &Tracer{sampler: samplerOf(name), formats: []format{w3c}, w3cAlone: true}
 			for i := range 20000 {
 				head, ctx, id := someHead(t.Context(), i)
 				c, yes := ours.Decide(head)
 				if yes || c.named() {
 					id = c.Trace // a trace that began here has the name that it was given
 				}
-				if want, known := theirDecision(theirs, ctx, id, yes || c.named()); known && want != yes {
+				if want, known := theirDecision(ctx, theirs, id, yes || c.named()); known && want != yes {
 					t.Fatalf("%v %x: recorded %t, they say %t", head, id, yes, want)
 				}
 			}
@@ -39,7 +40,7 @@ func TestSamplers(t *testing.T) {
 }
 
 // theirDecision is the SDK's; known: it does not hang on a name that is not known.
-func theirDecision(s sdk.Sampler, ctx context.Context, id trace.TraceID, named bool) (yes, known bool) {
+func theirDecision(ctx context.Context, s sdk.Sampler, id trace.TraceID, named bool) (yes, known bool) {
 	r := s.ShouldSample(sdk.SamplingParameters{ParentContext: ctx, TraceID: id})
 	return r.Decision == sdk.RecordAndSample, named
 }
@@ -48,9 +49,9 @@ func theirDecision(s sdk.Sampler, ctx context.Context, id trace.TraceID, named b
 func someHead(ctx context.Context, i int) (Head, context.Context, trace.TraceID) {
 	var id trace.TraceID
 	var span trace.SpanID
-	putUint64(id[:8], rand.Uint64())
-	putUint64(id[8:], rand.Uint64())
-	putUint64(span[:], rand.Uint64()|1)
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	binary.BigEndian.PutUint64(span[:], rand.Uint64()|1)
 	flags := trace.TraceFlags(i % 3)
 	if flags == 2 {
 		return nil, ctx, trace.TraceID{}
@@ -111,7 +112,9 @@ func TestUndecided(t *testing.T) {
 
 // TestDecideAllocates: a request that is not recorded allocates nothing.
 func TestDecideAllocates(t *testing.T) {
-	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000000001"), formats: []format{w3c, b3Single, b3Multi}}
+	ours := &Tracer{
+		sampler: samplerOf("parentbased_traceidratio 0.000000001"), formats: []format{w3c, b3Single, b3Multi},
+	}
 	for name, head := range map[string]Head{
 		"no field": nil, "not sampled": &fixed{[]byte("00-" + aTrace + "-" + aSpan + "-00")},
 	} {
@@ -122,7 +125,7 @@ func TestDecideAllocates(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000001"), formats: []format{w3c}}
+	ours := &Tracer{sampler: samplerOf("parentbased_traceidratio 0.000001"), formats: []format{w3c}, w3cAlone: true}
 	b.Run("no field", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -141,9 +144,8 @@ func BenchmarkDecide(b *testing.B) {
 // fixed is a head with one field.
 type fixed struct{ value []byte }
 
-func (f *fixed) Field(_ string, nth int) ([]byte, bool) {
-	if nth > 0 {
-		return nil, false
-	}
-	return f.value, true
-}
+func (f *fixed) Field(string, int) ([]byte, bool) { return nil, false }
+
+func (f *fixed) Traceparent() []byte { return f.value }
+
+func (f *fixed) B3() []byte { return nil }

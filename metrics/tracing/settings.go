@@ -3,7 +3,6 @@ package tracing
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,6 +211,9 @@ func (s *settings) readFormats(get environment) {
 		}
 		s.formatNames = append(s.formatNames, name)
 	}
+	if len(s.formatNames) == 0 {
+		s.formatNames = []string{"none"}
+	}
 }
 
 func (s *settings) readQueue(get environment) {
@@ -234,23 +236,12 @@ func natural(v string) bool {
 	return err == nil && n > 0
 }
 
-// checkExporter tells of what the exporter would pass over.
+// checkExporter tells of what the exporter would pass over without a word.
 func (s *settings) checkExporter(get environment) {
 	if v, from := get.setting("TIMEOUT"); v != "" && !natural(v) {
 		s.warn(from, v, "it is a whole number of milliseconds; the default is used")
 	}
 	if v, from := get.setting("COMPRESSION"); v != "" && v != "gzip" && v != "none" {
 		s.warn(from, v, "there are gzip and none; none is used")
-	}
-	for _, name := range []string{"CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"} {
-		v, from := get.setting(name)
-		if v == "" {
-			continue
-		}
-		if f, err := os.Open(v); err != nil {
-			s.warn(from, v, "the file cannot be read; it is ignored")
-		} else {
-			_ = f.Close() // it was only tried
-		}
 	}
 }

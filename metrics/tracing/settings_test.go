@@ -31,7 +31,8 @@ func TestEnvironment(t *testing.T) {
 		{"none", endpoint + "OTEL_TRACES_EXPORTER=none", "", nil},
 		{"disabled", endpoint + "OTEL_SDK_DISABLED=TRUE", "", nil},
 		{
-			"not disabled", endpoint + "OTEL_SDK_DISABLED=1", "otlp http/protobuf parentbased_always_on tracecontext,baggage",
+			"not disabled", endpoint + "OTEL_SDK_DISABLED=1",
+			"otlp http/protobuf parentbased_always_on tracecontext,baggage",
 			[]string{`OTEL_SDK_DISABLED="1"`},
 		},
 		{
@@ -44,7 +45,11 @@ func TestEnvironment(t *testing.T) {
 			[]string{"zipkin"},
 		},
 		{"one unknown exporter", endpoint + "OTEL_TRACES_EXPORTER=zipkin", "", []string{"zipkin"}},
-		{"gRPC", endpoint + "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "otlp grpc parentbased_always_on tracecontext,baggage", nil},
+		{
+			"gRPC", endpoint + "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+			"otlp grpc parentbased_always_on tracecontext,baggage",
+			nil,
+		},
 		{
 			"that for traces goes before",
 			endpoint + "OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json",
@@ -85,17 +90,21 @@ func TestEnvironment(t *testing.T) {
 			"b3", endpoint + "OTEL_PROPAGATORS=b3,b3multi,tracecontext,b3",
 			"otlp http/protobuf parentbased_always_on b3,b3multi,tracecontext", nil,
 		},
-		{"no propagator", endpoint + "OTEL_PROPAGATORS=b3,none", "otlp http/protobuf parentbased_always_on none", nil},
 		{
-			"an unknown propagator", endpoint + "OTEL_PROPAGATORS=xray,b3", "otlp http/protobuf parentbased_always_on b3",
+			"no propagator", endpoint + "OTEL_PROPAGATORS=b3,none",
+			"otlp http/protobuf parentbased_always_on none", nil,
+		},
+		{
+			"an unknown propagator", endpoint + "OTEL_PROPAGATORS=xray,b3",
+			"otlp http/protobuf parentbased_always_on b3",
 			[]string{"xray"},
 		},
 		{
 			"what the exporter reads",
 			endpoint + "OTEL_EXPORTER_OTLP_TIMEOUT=10s OTEL_EXPORTER_OTLP_TRACES_COMPRESSION=br " +
-				"OTEL_BSP_SCHEDULE_DELAY=-1 OTEL_BSP_MAX_QUEUE_SIZE=many OTEL_EXPORTER_OTLP_CERTIFICATE=/nowhere.pem",
+				"OTEL_BSP_SCHEDULE_DELAY=-1 OTEL_BSP_MAX_QUEUE_SIZE=many",
 			"otlp http/protobuf parentbased_always_on tracecontext,baggage",
-			[]string{"OTLP_TIMEOUT", "TRACES_COMPRESSION", "SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "/nowhere.pem"},
+			[]string{"OTLP_TIMEOUT", "TRACES_COMPRESSION", "SCHEDULE_DELAY", "MAX_QUEUE_SIZE"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

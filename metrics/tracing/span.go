@@ -37,8 +37,8 @@ func (s *Server) TraceID() [16]byte { return s.context.Trace }
 // those that say otherwise.
 type Request struct {
 	Listener, Method, Path, Scheme, Host, Client, Peer, UserAgent, RequestID string
-	// Version is that of HTTP: 10, 11 or 20.
-	Version uint8
+	// Version is that of HTTP: 1.0, 1.1 or 2.
+	Version string
 	// Route, Service and Reason are usher's words. Generation is the number of the table.
 	Route, Service, Reason string
 	Generation             uint64
@@ -194,7 +194,7 @@ func (r *Request) attributes() []attribute.KeyValue {
 	p.text("client.address", r.Client)
 	p.text("network.peer.address", r.Peer)
 	p.text("network.protocol.name", "http")
-	p.text("network.protocol.version", version(r.Version))
+	p.text("network.protocol.version", r.Version)
 	p.text("user_agent.original", r.UserAgent)
 	if r.RequestID != "" {
 		p = append(p, attribute.StringSlice("http.request.header.x-request-id", []string{r.RequestID}))
@@ -211,17 +211,4 @@ func (r *Request) attributes() []attribute.KeyValue {
 		p.call(r.Path, r.Code)
 	}
 	return p
-}
-
-func version(v uint8) string {
-	switch v {
-	case 10:
-		return "1.0"
-	case 11:
-		return "1.1"
-	case 20:
-		return "2"
-	default:
-		return ""
-	}
 }

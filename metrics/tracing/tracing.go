@@ -37,6 +37,8 @@ type Tracer struct {
 	sampler sampler
 	formats []format
 	names   []string
+	// w3cAlone says that no other format than W3C's is read.
+	w3cAlone bool
 
 	tracer   trace.Tracer
 	provider *sdk.TracerProvider
@@ -62,6 +64,7 @@ func New(ctx context.Context, o Options) *Tracer {
 		return nil
 	}
 	t := &Tracer{sampler: s.sampler, formats: s.formats, names: namesOf(s.formats), log: o.Log}
+	t.w3cAlone = len(s.formats) == 1 && s.formats[0] == w3c
 	ended, cancel := context.WithCancel(context.Background())
 	t.cancel = cancel
 	var options []sdk.TracerProviderOption

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"strings"
 
@@ -16,25 +17,39 @@ func parseTraceparent(b []byte) (c Context, ok bool) {
 	if len(b) < traceparentLen || b[2] != '-' || b[35] != '-' || b[52] != '-' {
 		return c, false
 	}
-	var version, flags [1]byte
-	future := hexOf(version[:], b[:2])
-	if !future && string(b[:2]) != "00" || version[0] == 0xff {
+	version, ok1 := hexByte(b)
+	flags, ok2 := hexByte(b[53:])
+	if !ok1 || !ok2 || version == 0xff {
 		return c, false
 	}
-	if len(b) > traceparentLen && (!future || b[traceparentLen] != '-') {
-		return c, false
-	}
-	if !hexOf(flags[:], b[53:55]) && string(b[53:55]) != "00" {
+	if len(b) > traceparentLen && (version == 0 || b[traceparentLen] != '-') {
 		return c, false
 	}
 	if !hexOf(c.Trace[:], b[3:35]) || !hexOf(c.Parent[:], b[36:52]) {
 		return Context{}, false
 	}
-	c.flags, c.verdict, c.stated = flags[0]&(flagSampled|flagRandom), denied, true
+	c.flags, c.verdict, c.stated = flags&(flagSampled|flagRandom), denied, true
 	if c.flags&flagSampled != 0 {
 		c.verdict = accepted
 	}
 	return c, true
+}
+
+// refuses says whether b is a traceparent of version 00 whose trace is not recorded. It is
+// what most requests bring to whom traces all of them and records a few, so that it is seen
+// without reading what the trace is called. Words are zeros alone if all of their bits
+// together are those of "00000000".
+func refuses(b []byte) bool {
+	if len(b) != traceparentLen || string(b[:3]) != "00-" || b[35] != '-' || string(b[52:54]) != "-0" {
+		return false
+	}
+	if flags := b[54]; flags != '0' && flags != '2' {
+		return false
+	}
+	word := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at : at+8]) }
+	t1, t2, t3, t4, s1, s2 := word(3), word(11), word(19), word(27), word(36), word(44)
+	return notHex(t1)|notHex(t2)|notHex(t3)|notHex(t4)|notHex(s1)|notHex(s2) == 0 &&
+		t1|t2|t3|t4 != each*'0' && s1|s2 != each*'0'
 }
 
 // traceparent is what an endpoint is told by a span of its own.

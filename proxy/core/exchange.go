@@ -33,8 +33,6 @@ type Exchange struct {
 	// authority of an absolute-form target is the Host.
 	Method, Target, Host []byte
 	Flags                wire.Flags
-	// Version is that of HTTP which the client speaks: 10, 11 or 20.
-	Version uint8
 	// Replayable says that the body, if there is one, can be sent a second time.
 	Replayable bool
 	// Streams says that the body is sent while it comes from the client: how long a try
@@ -169,6 +167,10 @@ type HeadSource interface {
 	// client speaks, as in HTTP/1.1, as far as that is known.
 	Text() []byte
 	Protocol() string
+	// Traceparent and B3 return the values of the fields of these names; empty where there
+	// is none, or more than one.
+	Traceparent() []byte
+	B3() []byte
 }
 
 // Init makes a zero Exchange usable.

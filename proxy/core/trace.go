@@ -2,6 +2,7 @@ package core
 
 import (
 	"net/textproto"
+	"strings"
 	"time"
 
 	"usher/metrics"
@@ -38,12 +39,25 @@ func (x *Exchange) TraceID() (id [16]byte) {
 func (c *Core) record(x *Exchange) {
 	var head tracing.Head
 	if x.Flags&wire.HasTrace != 0 {
-		head = x.Source
+		head = headOf{x}
 	}
 	if context, yes := c.Tracer.Decide(head); yes {
 		c.beginRecording(x, head, context)
 	}
 }
+
+// headOf is the head of an exchange for package tracing. To turn Source into its interface
+// would take a search for each request.
+type headOf struct{ *Exchange }
+
+// Field implements tracing.Head.
+func (h headOf) Field(name string, nth int) (value []byte, ok bool) { return h.Source.Field(name, nth) }
+
+// Traceparent implements tracing.Head.
+func (h headOf) Traceparent() []byte { return h.Source.Traceparent() }
+
+// B3 implements tracing.Head.
+func (h headOf) B3() []byte { return h.Source.B3() }
 
 // beginRecording keeps what the head tells: a tunnel has no head any more when it ends.
 func (c *Core) beginRecording(x *Exchange, head tracing.Head, context tracing.Context) {
@@ -54,7 +68,7 @@ func (c *Core) beginRecording(x *Exchange, head tracing.Head, context tracing.Co
 	r.request = tracing.Request{
 		Listener: x.Listener.Name, Method: string(x.Method), Path: string(wire.Path(x.Target)),
 		Scheme: x.Listener.Scheme, Host: string(x.Host), Client: string(x.clientIP()), Peer: string(x.Peer.IP),
-		UserAgent: string(agent), RequestID: string(id), Version: x.Version,
+		UserAgent: string(agent), RequestID: string(id), Version: strings.TrimPrefix(x.Source.Protocol(), "HTTP/"),
 		Generation: x.table.Version, Call: x.GRPC(),
 	}
 	x.recording = r

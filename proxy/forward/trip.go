@@ -137,15 +137,12 @@ func (t *Trip) Forget() {
 	t.X.Head, t.X.Source, t.X.Listener, t.X.Peer = nil, nil, nil, nil
 }
 
-// Take fills the exchange from the head. The adapter of HTTP/2 has set its Version.
+// Take fills the exchange from the head.
 func (t *Trip) Take() (core.Reason, string) {
 	x := &t.X
 	x.Start = t.lately()
 	t.Clock = x.Start
 	x.Flags = t.Head.Flags
-	if x.Version != 20 {
-		x.Version = uint8(10 + t.Head.Minor)
-	}
 	x.Method = t.Head.Method.Of(t.Wrote)
 	target, err := wire.ParseTarget(x.Method, t.Head.Target.Of(t.Wrote))
 	if err != nil {
@@ -289,6 +286,12 @@ func (t *Trip) HasField(name string) bool { return t.Head.HasField(t.Wrote, name
 func (t *Trip) Field(name string, nth int) (value []byte, ok bool) {
 	return t.Head.Field(t.Wrote, name, nth)
 }
+
+// Traceparent implements core.HeadSource.
+func (t *Trip) Traceparent() []byte { return t.Head.Traceparent.Of(t.Wrote) }
+
+// B3 implements core.HeadSource.
+func (t *Trip) B3() []byte { return t.Head.B3.Of(t.Wrote) }
 
 // frame writes anew what frames the body: no zeros or spelling that another might read
 // otherwise.

@@ -76,7 +76,7 @@ func (h handler) Serve(stream *http2.Stream) {
 func (r *request) begin() {
 	c := connectionOf(r.stream.Conn())
 	r.Begin(&r.server.forwarder, r, &r.hold, r.stream.Watch())
-	r.X.Peer, r.X.Shard, r.X.Version = &c.arrival.Peer, c.shard, 20
+	r.X.Peer, r.X.Shard = &c.arrival.Peer, c.shard
 	r.part, r.headLen, r.trailers = nil, 0, nil
 	r.Head.Reset()
 	r.Clock, r.Ended = 0, 0

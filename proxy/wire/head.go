@@ -69,6 +69,8 @@ const (
 	HasTrace                        // a field that names a trace or decides on one: traceparent, B3's
 	HasDebug                        // X-Usher-Debug
 	hasHost
+	hasTraceparent
+	hasB3
 	unusual // see Verbatim
 )
 
@@ -91,6 +93,9 @@ type Head struct {
 	// for none.
 	CallTimeout time.Duration
 	GRPCStatus  int
+	// Traceparent and B3 are the values of a request's fields of these names; empty where
+	// there is none, or more than one.
+	Traceparent, B3 Span
 
 	// next is the offset of the first line not read yet, fields that of the first field.
 	next, fields int
@@ -302,7 +307,7 @@ func (h *Head) known(name, value []byte, at Span) error {
 	switch len(name) {
 	case 2:
 		h.hopByHop(name, "te", at)
-		h.flagIf(name, "b3", HasTrace)
+		h.trace(name, value, at)
 	case 4:
 		if EqualFold(name, "host") {
 			return h.host(value, at)
@@ -322,21 +327,19 @@ func (h *Head) known(name, value []byte, at Span) error {
 		h.flagIf(name, "x-real-ip", HasForwarded)
 	case 10:
 		h.hopByHop(name, "keep-alive", at)
+		h.flagIf(name, "x-b3-flags", HasTrace)
 		if EqualFold(name, "connection") {
 			h.connection(value, at)
-		} else {
-			h.flagIf(name, "x-b3-flags", HasTrace)
 		}
 	case 11:
-		h.flagIf(name, "traceparent", HasTrace)
+		h.trace(name, value, at)
 	case 12:
 		if EqualFold(name, "content-type") {
 			h.contentType(value)
 		} else if EqualFold(name, "grpc-timeout") {
 			h.callTimeout(value)
 		} else {
-			h.flagIf(name, "x-b3-traceid", HasTrace)
-			h.flagIf(name, "x-b3-sampled", HasTrace)
+			h.trace(name, value, at)
 		}
 	case 13:
 		if EqualFold(name, "x-usher-debug") {
@@ -367,6 +370,29 @@ func (h *Head) flagIf(name []byte, s string, f Flags) {
 	if EqualFold(name, s) {
 		h.Flags |= f
 	}
+}
+
+// trace notes a field that tells of a trace.
+func (h *Head) trace(name, value []byte, at Span) {
+	switch {
+	case EqualFold(name, "b3"):
+		h.once(&h.B3, hasB3, value, at)
+	case EqualFold(name, "traceparent"):
+		h.once(&h.Traceparent, hasTraceparent, value, at)
+	default:
+		h.flagIf(name, "x-b3-traceid", HasTrace)
+		h.flagIf(name, "x-b3-sampled", HasTrace)
+	}
+}
+
+// once notes the value of a field that tells of a trace, and of none where there are more:
+// seen says that there was one.
+func (h *Head) once(s *Span, seen Flags, value []byte, at Span) {
+	*s = Span{at.To, at.To + len(value)}
+	if h.Has(seen) {
+		*s = Span{}
+	}
+	h.Flags |= seen | HasTrace
 }
 
 // hopByHop notes a field that concerns this connection alone.

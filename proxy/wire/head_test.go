@@ -335,3 +335,27 @@ func TestHasTrace(t *testing.T) {
 		}
 	}
 }
+
+func TestTraceFields(t *testing.T) {
+	for fields, want := range map[string][2]string{
+		"":                                           {},
+		"traceparent: a \r\n":                        {"a", ""},
+		"B3:b\r\nTraceParent:\ta\r\n":                {"a", "b"},
+		"b3: 0\r\nb3: 0\r\n":                         {},
+		"b3: 0\r\nb3: 0\r\nb3: 0\r\n":                {},
+		"traceparent: a\r\nb3: b\r\nb3: c\r\n":       {"a", ""},
+		"traceparent: \r\ntraceparent: a\r\n":        {},
+		"tracestate: a\r\nx-b3-traceid: a\r\n":       {},
+		"traceparent: a\r\nX: y\r\ntraceparent:\r\n": {},
+	} {
+		var h wire.Head
+		h.Reset()
+		head := []byte("GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n")
+		if err := h.ScanRequest(head); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]string{string(h.Traceparent.Of(head)), string(h.B3.Of(head))}; got != want {
+			t.Errorf("%q: got %q", fields, got)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -33,7 +34,9 @@ const (
 type bench struct {
 	requests, rounds, functions int
 	usher, on, off              string
-	most                        float64
+	// environment is what usher is told beside where on is counted, field is one more of the requests of both.
+	environment, field string
+	most               float64
 }
 
 func main() {
@@ -58,6 +61,8 @@ func (b *bench) parse(args []string, stderr io.Writer) error {
 	f.StringVar(&b.usher, "usher", "", "usher's `binary`, static and with symbols; default: built from this module")
 	f.StringVar(&b.on, "on", everything, "the `defaults` of services")
 	f.StringVar(&b.off, "off", nothing, "the `defaults` they are compared with")
+	f.StringVar(&b.environment, "environment", "", "`A=1 B=2`: more of it for on alone")
+	f.StringVar(&b.field, "field", "", "one more `field` of the requests, such as \"b3: 0\"")
 	f.Float64Var(&b.most, "most", 0, "exit 1 when on costs so many per cent or more; 0: it may")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -89,12 +94,12 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	var on, off []run
 	for round := range b.rounds {
 		fmt.Fprintf(stderr, "round %d of %d\n", round+1, b.rounds)
-		r, err := b.one(ctx, p, dir, b.on)
+		r, err := b.one(ctx, p, dir, b.on, strings.Fields(b.environment))
 		if err != nil {
 			return fmt.Errorf("on: %w", err)
 		}
 		on = append(on, r)
-		if r, err = b.one(ctx, p, dir, b.off); err != nil {
+		if r, err = b.one(ctx, p, dir, b.off, nil); err != nil {
 			return fmt.Errorf("off: %w", err)
 		}
 		off = append(off, r)
@@ -123,13 +128,16 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	return nil
 }
 
-// one runs usher once.
-func (b *bench) one(ctx context.Context, p *program, dir, defaults string) (run, error) {
-	s, err := open(ctx, b.usher, dir, defaults)
+// one runs usher once, with more of an environment.
+func (b *bench) one(ctx context.Context, p *program, dir, defaults string, env []string) (run, error) {
+	s, err := open(ctx, b.usher, dir, defaults, env)
 	if err != nil {
 		return run{}, err
 	}
 	defer s.close()
+	if b.field != "" {
+		s.request = request[:len(request)-2] + b.field + "\r\n\r\n"
+	}
 	r, err := s.measure(ctx, p, b.requests)
 	if err != nil && s.said.Len() > 0 {
 		err = fmt.Errorf("%w; usher said: %s", err, s.said.String())

@@ -33,6 +33,7 @@ const (
 type scene struct {
 	cmd     *exec.Cmd
 	said    bytes.Buffer
+	request string
 	origins []net.Listener
 	client  net.Conn
 	reader  *bufio.Reader
@@ -43,9 +44,10 @@ type scene struct {
 	cancel  context.CancelFunc
 }
 
-// open starts the origin and usher, with these defaults for its services. Close it.
-func open(ctx context.Context, usher, dir, defaults string) (*scene, error) {
-	s := &scene{}
+// open starts the origin and usher, with these defaults for its services and with more of
+// an environment. Close it.
+func open(ctx context.Context, usher, dir, defaults string, env []string) (*scene, error) {
+	s := &scene{request: request}
 	ctx, s.cancel = context.WithCancel(ctx)
 	var lc net.ListenConfig
 	for range 5 { // three to serve, two for their ports
@@ -62,7 +64,7 @@ func open(ctx context.Context, usher, dir, defaults string) (*scene, error) {
 	for _, l := range s.origins {
 		s.serving.Go(func() { s.accept(ctx, l) })
 	}
-	err := errors.Join(s.configure(dir, listen, admin, defaults), s.start(ctx, usher, dir))
+	err := errors.Join(s.configure(dir, listen, admin, defaults), s.start(ctx, usher, dir, env))
 	if err == nil {
 		err = s.connect(ctx, listen)
 	}
@@ -94,9 +96,10 @@ func (s *scene) configure(dir, listen, admin, defaults string) error {
 
 // start starts usher so that what it does is the same every time: one processor, no
 // collection, no goroutine interrupted.
-func (s *scene) start(ctx context.Context, usher, dir string) error {
+func (s *scene) start(ctx context.Context, usher, dir string, env []string) error {
 	s.cmd = exec.CommandContext(ctx, usher, "run", "--config", filepath.Join(dir, "usher.yaml"))
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=off", "GODEBUG=asyncpreemptoff=1")
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
 	if err := s.cmd.Start(); err != nil {
@@ -133,7 +136,7 @@ func (s *scene) connect(ctx context.Context, addr string) error {
 
 // ask makes a request.
 func (s *scene) ask() error {
-	if _, err := io.WriteString(s.client, request); err != nil {
+	if _, err := io.WriteString(s.client, s.request); err != nil {
 		return fmt.Errorf("ask: %w", err)
 	}
 	status, err := s.reader.ReadSlice('\n')
