@@ -110,7 +110,12 @@ func (c *client) open(ctx context.Context, method, path string, body any) (*http
 		}
 		content = bytes.NewReader(data)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, content)
+	return c.request(ctx, method, "/api/v1"+path, content)
+}
+
+// request sends what has the content, nil for none, to a path from the root on.
+func (c *client) request(ctx context.Context, method, path string, content io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, err
 	}

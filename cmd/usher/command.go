@@ -113,7 +113,7 @@ USHER_LOG_LEVEL. A flag goes before the environment, that before the file.`,
 	root.AddCommand(p.runCommand(), p.devCommand(), p.checkCommand(), p.migrateCommand(), p.versionCommand())
 	root.AddCommand(p.askingCommands()...)
 	root.AddCommand(p.generationsCommand(), p.diffCommand(), p.pinCommand(), p.unpinCommand(), p.planCommand())
-	root.AddCommand(p.schemaCommand(), p.fmtCommand(), p.configCommand(), p.manCommand())
+	root.AddCommand(p.schemaCommand(), p.fmtCommand(), p.configCommand(), p.manCommand(), p.topCommand())
 	return root
 }
 

@@ -61,7 +61,8 @@ func (p *process) drainCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "drain", Short: "Make a running usher unready, so that no new clients are sent to it", Args: cobra.NoArgs,
 		Long: `Drain makes /readyz say that usher is not ready, so that what stands in front of it
-sends no new clients. It goes on serving those that come. Undrain takes that back.`,
+sends no new clients, and ends each connection with its next response. It goes on serving
+those that come. Undrain takes that back.`,
 	}, func(ctx context.Context, a *asker, _ []string) error {
 		return a.change(ctx, "/drain", "draining: /readyz says that it is not ready; usher undrain takes that back")
 	})

@@ -141,3 +141,30 @@ func Cut(text string, columns int) string {
 	runes := []rune(text)
 	return string(runes[:columns-1]) + "…"
 }
+
+// Fit shortens a line with styles in it to the terminal's width.
+func (p *Printer) Fit(line string) string {
+	if p.width == 0 || Width(line) <= p.width {
+		return line
+	}
+	var b strings.Builder
+	columns, styled := 0, false
+	for i := 0; i < len(line); {
+		if line[i] == 0x1b { // ours: Paint takes out all others
+			end := i + strings.IndexByte(line[i:], 'm') + 1
+			b.WriteString(line[i:end])
+			i, styled = end, true
+			continue
+		}
+		_, size := utf8.DecodeRuneInString(line[i:])
+		if columns++; columns > p.width {
+			if styled {
+				b.WriteString("\x1b[0m")
+			}
+			break
+		}
+		b.WriteString(line[i : i+size])
+		i += size
+	}
+	return b.String()
+}
