@@ -111,7 +111,7 @@ func (a *app) Overview() api.Overview {
 		Generation: t.Version, Swapped: swapped.UTC(), Config: state, Listeners: a.listeners(),
 		Registries: a.Registries(), Services: a.serviceCounts(t), Instances: a.instanceCounts(),
 		Conflicts: counts.Conflicts, Totals: totalsView(a.metrics.Downstream.Totals()),
-		// Pinned stays nil until generations can be pinned.
+		Pinned: a.pinned(),
 	}
 	v.Ready, v.NotReady = a.Ready()
 	for _, n := range counts.Routes {
