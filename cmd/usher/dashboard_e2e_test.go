@@ -32,6 +32,7 @@ services: {shop: {timeout: 5s, retry: {attempts: 2}}}
 	startLoad(t, s.u.web+"/", "shop.test", lowRate)
 	lost := startLoad(t, s.u.web+"/", "nowhere.test", 3) // for some errors of usher's own
 	browsertest.Play(t, s.u.admin, "live", s.deeds())
+	browsertest.Play(t, s.u.admin, "past", nil)
 	lost.finish()
 }
 

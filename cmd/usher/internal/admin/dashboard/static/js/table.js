@@ -20,6 +20,7 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
   const nothing = h('p', { class: 'vt-nothing', role: 'status' })
   const root = h('div', { class: `vt vt-${name}` }, box, nothing)
   let all = [] // [{item, text}] in the order of the sort
+  let known = false // whether there was a list yet
   let shown = []
   let words = []
   let keep = null
@@ -74,9 +75,9 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
         : all
     box.setAttribute('aria-rowcount', String(shown.length + 1))
     space.style.height = `${shown.length * rowHeight}px`
-    const none = all.length ? 'Nothing fits the filter.' : ''
-    setText(nothing, shown.length ? '' : none)
-    onCount?.(shown.length, all.length)
+    const none = all.length ? 'Nothing fits the filter.' : 'There is none.'
+    setText(nothing, shown.length || !known ? '' : none)
+    if (known) onCount?.(shown.length, all.length)
     redraw()
   }
 
@@ -162,6 +163,7 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
   return {
     root,
     set(list) {
+      known = true
       all = list.map((item) => ({ item, text: search(item).toLowerCase(), by: null }))
       sort()
       apply()

@@ -34,7 +34,8 @@ export function show(root, { parts: [number], query, scope, tools }) {
 
   async function open(data, stop) {
     const wanted = pair ? `diff ${pair}` : (number ?? String(data.current))
-    if (shown === wanted && !data.fresh) return
+    const key = `${wanted} ${data.pinned}` // what is pinned cannot be pinned
+    if (shown === key) return
     try {
       fill(
         detail,
@@ -42,7 +43,7 @@ export function show(root, { parts: [number], query, scope, tools }) {
           ? diffView(await get(`/generations/diff${search({ from: pair[0], to: pair[1] })}`, { signal: stop }))
           : generationView(await get(`/generations/${encodeURIComponent(wanted)}`, { signal: stop }), data)
       )
-      shown = wanted
+      shown = key
     } catch (err) {
       if (stop.aborted) return
       fill(detail, empty(`Generation ${pair ? pair.join(' or ') : wanted} is not to be had`, err.message))
