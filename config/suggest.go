@@ -7,7 +7,7 @@ import (
 )
 
 // fewWords is how many allowed words a message lists; more would drown it.
-const fewWords = 18
+const fewWords = 16
 
 // suggest returns the end of a message about an unknown word: the known word it
 // resembles, else all of them when they are few, else nothing.
