@@ -13,10 +13,10 @@ type AccessLog struct {
 	Output string `yaml:"output"`
 	// Format is json, combined or common (as Apache and nginx write them), or template.
 	Format string `yaml:"format"`
-	// Template is the line of format template: text with variables, which are the fields and what
-	// the chosen header fields are called (docs/access-log.md).
+	// Template is the line of format template. Its variables are the fields, with a dollar
+	// sign in front.
 	Template string `yaml:"template"`
-	// Fields are those of format json, in their order (docs/access-log.md has them). Empty: all of them.
+	// Fields are those of format json, in their order. Empty: all there are.
 	Fields []string `yaml:"fields"`
 	// Sample is the part of the requests that is logged, from 0 to 1. Those that failed or
 	// were slow always are.

@@ -109,12 +109,12 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 func notStructural() []string {
 	return []string{
 		"access-log-fields", "access-log-mixed", "access-log-template", "acme-folder", "acme-storage", "admin",
-		"admin-address", "admin-token", "connect-alone", "consul-datacenters",
-		"consul-default-route", "consul", "custom-tag", "env-empty-element", "env-malformed", "env-unset", "history",
-		"include-bad-file", "include-bad-glob", "include-conflict", "include-cycle", "include-is-folder",
-		"include-self", "include-twice", "listener-unique", "listeners-empty", "registry-unique",
-		"route-header-edits", "route-headers", "route-hosts", "route-listeners", "route-methods",
-		"route-prefixes", "route-target", "secret-both", "secret-missing", "two-documents",
+		"admin-address", "admin-token", "connect-alone", "consul", "consul-datacenters", "consul-default-route",
+		"custom-tag", "env-empty-element", "env-malformed", "env-unset", "history", "include-bad-file",
+		"include-bad-glob", "include-conflict", "include-cycle", "include-is-folder", "include-self",
+		"include-twice", "listener-unique", "listeners-empty", "registry-unique", "route-header-edits",
+		"route-headers", "route-hosts", "route-listeners", "route-methods", "route-prefixes", "route-target",
+		"secret-both", "secret-missing", "two-documents",
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -105,11 +106,17 @@ func (p *process) effective(ctx context.Context, f *effectiveFlags) (*api.Config
 	if err != nil {
 		return nil, err
 	}
-	conf := &api.Config{ConfigState: api.ConfigState{File: f.path, Hash: cfg.Hash}}
+	state := api.ConfigState{File: f.path, Hash: cfg.Hash, Taken: time.Now().UTC()}
+	return &api.Config{ConfigState: state, Settings: settingsView(cfg)}, nil
+}
+
+// settingsView is every value of a configuration, as the API has them.
+func settingsView(cfg *config.Config) []api.Setting {
+	out := []api.Setting{}
 	for _, s := range cfg.Settings() {
-		conf.Settings = append(conf.Settings, api.Setting{Path: s.Path, Value: s.Value, Origin: s.Origin})
+		out = append(out, api.Setting(s))
 	}
-	return conf, nil
+	return out
 }
 
 // below says whether a path is one of the keys or below it; without keys all are.

@@ -200,11 +200,7 @@ func (a *app) Version() api.Version { return api.Version(buildVersion()) }
 // Config implements admin.Observer.
 func (a *app) Config() api.Config {
 	_, state := a.standing.now()
-	v := api.Config{ConfigState: state, Settings: []api.Setting{}}
-	for _, s := range a.config.Load().Settings() {
-		v.Settings = append(v.Settings, api.Setting(s))
-	}
-	return v
+	return api.Config{ConfigState: state, Settings: settingsView(a.config.Load())}
 }
 
 // acmeOrigin is where the certificates come from that usher obtains.

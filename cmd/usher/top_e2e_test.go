@@ -108,7 +108,9 @@ func topInATerminal(t *testing.T, quit func(*os.File, *exec.Cmd)) {
 	if err := pty.Setsize(outside, &pty.Winsize{Rows: 12, Cols: 40}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "it is drawn anew", func() bool { return strings.Contains(seen.String()[length:], "\x1b[2J") })
+	eventually(t, patience, "it is drawn anew", func() bool {
+		return strings.Contains(seen.String()[length:], "\x1b[2J")
+	})
 	quit(outside, cmd)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ends with %v\n%s", err, seen.String())
@@ -153,7 +155,8 @@ func TestTopWithoutATerminal(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	if code, _, stderr := command(t, "top", "--admin", "127.0.0.1:1"); code != 1 || !strings.Contains(stderr, "no usher") {
+	code, _, stderr = command(t, "top", "--admin", "127.0.0.1:1")
+	if code != 1 || !strings.Contains(stderr, "no usher") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 }

@@ -168,8 +168,8 @@ func (v *View) registries(p *term.Printer) []string {
 		if r.Held > 0 {
 			held.Style = term.Warn
 		}
-		t.Add(term.Text(r.Name), term.Cell{Text: r.State, Style: state}, term.Text(contact),
-			term.Text(term.Count(int64(r.Seen))), held, term.Text(note))
+		said := strings.TrimPrefix(r.State, r.Name+": ")
+		t.Add(term.Text(r.Name), term.Cell{Text: said, Style: state}, term.Text(contact), term.Text(term.Count(int64(r.Seen))), held, term.Text(note))
 	}
 	return append([]string{""}, p.Lines(t)...)
 }
