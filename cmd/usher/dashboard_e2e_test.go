@@ -14,7 +14,7 @@ import (
 )
 
 // An instance dies and returns on the screen, by the registry's word and by usher's own
-// experience.
+// experience; its tables are compared, requests explained, and each page of it looked at.
 func TestDashboardLive(t *testing.T) {
 	t.Parallel()
 	c := newCredentials(t)
@@ -33,6 +33,8 @@ services: {shop: {timeout: 5s, retry: {attempts: 2}}}
 	lost := startLoad(t, s.u.web+"/", "nowhere.test", 3) // for some errors of usher's own
 	browsertest.Play(t, s.u.admin, "live", s.deeds())
 	browsertest.Play(t, s.u.admin, "past", nil)
+	browsertest.Play(t, s.u.admin, "explained", nil)
+	browsertest.Play(t, s.u.admin, "pages", nil)
 	lost.finish()
 }
 

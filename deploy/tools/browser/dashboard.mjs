@@ -16,7 +16,15 @@ try {
   } catch (err) {
     session.wrong.push(err.stack)
     for (const context of session.browser.contexts()) {
-      for (const [i, page] of context.pages().entries()) await session.shot(page, `failed-${i}`).catch(() => {})
+      for (const [i, page] of context.pages().entries()) {
+        await session.shot(page, `failed-${name}-${i}`).catch(() => {})
+        console.log(
+          await page
+            .locator('main')
+            .innerText({ timeout: 1000 })
+            .catch(() => 'no page')
+        )
+      }
     }
   }
   await session.close()

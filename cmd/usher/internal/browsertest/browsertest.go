@@ -48,7 +48,7 @@ func Play(t *testing.T, url, name string, deeds Deeds) {
 	}
 	serve(t, out, in, deeds)
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("%s: %v", name, err)
+		t.Fatalf("%s: %v", name, err)
 	}
 }
 

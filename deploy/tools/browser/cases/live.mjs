@@ -6,6 +6,7 @@ export async function play(session) {
   const page = await session.page()
   await overview(page, session)
   await death(page, session)
+  await picture(page, session)
   await rules(page, session)
   await page.context().close()
 }
@@ -56,6 +57,16 @@ async function death(page, session) {
   await row('shop-1').getByText('healthy').waitFor({ timeout: 90_000 })
   await state.getByText('Healthy').waitFor()
   await page.locator('.plot canvas').first().waitFor()
+}
+
+// picture keeps that of the README, docs/images/dashboard.png.
+async function picture(page, session) {
+  await page.setViewportSize({ width: 1280, height: 860 })
+  await page.goto(`${session.url}/#/`)
+  await page.locator('.legend').getByText('no route').waitFor()
+  await page.locator('.plot canvas').nth(3).waitFor()
+  await session.shot(page, 'dashboard')
+  await page.setViewportSize({ width: 1440, height: 900 })
 }
 
 // rules sees a rule refused, and the events of all that.

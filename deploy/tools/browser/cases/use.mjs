@@ -8,6 +8,7 @@ export async function play(session) {
   await release(page, session)
   await theme(page)
   await events(page, session)
+  await leave(page, session)
   await rest(page)
   await again(page, session)
   await page.context().close()
@@ -52,6 +53,20 @@ async function events(page, session) {
   await ask('event', 'something new')
   await page.locator('.event').first().getByText('something new').waitFor()
   await page.locator('.note').getByText('something new').waitFor()
+}
+
+// leave follows a link at the moment that a filter is to come into the address: the link wins.
+async function leave(page, session) {
+  await page.goto(`${session.url}/#/services`)
+  await page.waitForSelector('.vt-row[data-index]')
+  await page.evaluate(() => {
+    const input = document.querySelector('[data-filter]')
+    input.value = 'service-01'
+    input.dispatchEvent(new Event('input', { bubbles: true }))
+    for (const end = performance.now() + 400; performance.now() < end;); // the timer is due
+    location.hash = '#/events'
+  })
+  await page.getByRole('heading', { name: 'Events', level: 1 }).waitFor()
 }
 
 // rest checks that nothing is asked while the page is hidden, and that it goes on then.

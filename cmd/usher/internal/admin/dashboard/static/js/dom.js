@@ -35,14 +35,36 @@ export function fill(el, ...children) {
   return el
 }
 
-// fillOnce is fill unless it would look as before; the focus stays at what has its text.
-export function fillOnce(el, ...children) {
-  const next = fill(el.cloneNode(false), children)
-  if (el.isEqualNode(next)) return
-  const inside = el.contains(document.activeElement) ? document.activeElement.textContent : null
-  el.replaceChildren(...next.childNodes)
-  if (inside)
-    [...el.querySelectorAll('a, button')].find((b) => b.textContent === inside)?.focus({ preventScroll: true })
+// refill is fill that changes only what is different: what is read, pressed or has the focus
+// stays what it is.
+export function refill(el, ...children) {
+  patch(el, fill(el.cloneNode(false), children))
+}
+
+// patch makes an element like one that was made anew. A button is kept only if it is equal in
+// all that is seen of it, its label included: what it does is bound to what it was made for.
+export function patch(old, next) {
+  if (old.isEqualNode(next)) return
+  if (old.nodeName !== next.nodeName || old.nodeName === 'BUTTON') {
+    const focused = old === document.activeElement
+    old.replaceWith(next)
+    if (focused) next.focus({ preventScroll: true })
+    return
+  }
+  if (old.nodeType === Node.TEXT_NODE) {
+    old.data = next.data
+    return
+  }
+  for (const { name } of [...old.attributes]) if (!next.hasAttribute(name)) old.removeAttribute(name)
+  for (const { name, value } of next.attributes) {
+    // A style is written by scripts alone: as an attribute the policy would refuse it.
+    if (name === 'style') Object.assign(old.style, { transform: next.style.transform })
+    else if (old.getAttribute(name) !== value) old.setAttribute(name, value)
+  }
+  const before = [...old.childNodes]
+  const after = [...next.childNodes]
+  after.forEach((child, i) => (i < before.length ? patch(before[i], child) : old.append(child)))
+  for (const child of before.slice(after.length)) child.remove()
 }
 
 // setText changes a text only when it is another, so that a screen reader hears nothing

@@ -26,14 +26,12 @@ export function errorLines(points, of) {
     for (const [reason, n] of Object.entries(of(p) ?? {})) if (n > 0) sums.set(reason, (sums.get(reason) ?? 0) + n)
   }
   const names = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a))
-  const lines = names
-    .slice(0, 5)
-    .map((name, i) => ({
-      name,
-      label: words(name),
-      colour: colours[i],
-      values: points.map((p) => of(p)?.[name] ?? 0)
-    }))
+  const lines = names.slice(0, 5).map((name, i) => ({
+    name,
+    label: words(name),
+    colour: colours[i],
+    values: points.map((p) => of(p)?.[name] ?? 0)
+  }))
   const rest = names.slice(5)
   if (rest.length) {
     const sum = (p) => rest.reduce((n, name) => n + (of(p)?.[name] ?? 0), 0)

@@ -29,10 +29,14 @@ export function to(name, parts = [], query = {}) {
 let pending = 0
 
 // remember puts what a page is set to into its address, without a step of the history; a
-// while later, for a browser takes only so many.
+// while later, for a browser takes only so many. An address that has become another one is
+// left alone: somebody has followed a link.
 export function remember(name, parts, query) {
+  const at = location.hash
   clearTimeout(pending)
-  pending = setTimeout(() => history.replaceState(null, '', to(name, parts, query)), 250)
+  pending = setTimeout(() => {
+    if (location.hash === at) history.replaceState(null, '', to(name, parts, query))
+  }, 250)
 }
 
 // forgo drops what is not in the address yet: another page is there.

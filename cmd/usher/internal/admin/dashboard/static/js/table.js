@@ -1,4 +1,4 @@
-import { fill, h, setText } from './dom.js'
+import { fill, h, patch, setText } from './dom.js'
 
 const rowHeight = 34
 const more = 6 // rows drawn above and below those in sight
@@ -81,14 +81,20 @@ export function virtualTable(label, { name, columns, keyOf, search, onCount, ord
     redraw()
   }
 
-  // redraw draws all rows anew; the focus stays at the item that has it.
+  // redraw brings the rows up to date; the focus stays at the item that has it.
   function redraw() {
-    const key = document.activeElement?.closest('.vt-row[data-index]')?.dataset.item
-    const inside = space.contains(document.activeElement)
-    space.replaceChildren()
-    rows.clear()
+    const focused = () => document.activeElement?.closest('.vt-row[data-index]')
+    const key = space.contains(document.activeElement) ? focused()?.dataset.item : undefined
+    for (const [i, el] of rows) {
+      if (i < shown.length) {
+        patch(el, rowOf(i))
+      } else {
+        el.remove()
+        rows.delete(i)
+      }
+    }
     draw()
-    if (!inside) return
+    if (key === undefined || focused()?.dataset.item === key) return
     const row = [...rows.values()].find((r) => r.dataset.item === key)
     ;(row?.querySelector('a, button') ?? box).focus({ preventScroll: true })
   }

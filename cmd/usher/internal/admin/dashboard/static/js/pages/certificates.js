@@ -1,5 +1,5 @@
 import { get } from '../api.js'
-import { badge, empty, fillOnce, h, simpleTable } from '../dom.js'
+import { badge, empty, refill, h, simpleTable } from '../dom.js'
 import { day, exact, span } from '../format.js'
 import { keepFresh } from '../fresh.js'
 
@@ -27,12 +27,12 @@ export function show(root, { scope }) {
     (stop) => get('/certificates', { signal: stop }),
     (list) => {
       if (!list.length) {
-        fillOnce(body, empty('No certificate', 'No listener speaks TLS.'))
+        refill(body, empty('No certificate', 'No listener speaks TLS.'))
         return
       }
       const now = Date.now()
       const soonest = list.toSorted((a, b) => new Date(a.not_after) - new Date(b.not_after))
-      fillOnce(
+      refill(
         body,
         simpleTable(
           'Certificates, the next to expire first',

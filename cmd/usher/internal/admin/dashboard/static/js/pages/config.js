@@ -1,5 +1,5 @@
 import { get } from '../api.js'
-import { badge, card, facts, fill, fillOnce, h } from '../dom.js'
+import { badge, card, facts, fill, refill, h } from '../dom.js'
 import { clock, count, plural } from '../format.js'
 import { keepFresh } from '../fresh.js'
 import { remember } from '../router.js'
@@ -83,7 +83,7 @@ export function show(root, { query, scope }) {
     scope,
     (stop) => get('/config', { signal: stop }),
     (c) => {
-      fillOnce(head, inForce(c))
+      refill(head, inForce(c))
       table.set(c.settings)
     }
   )

@@ -1,6 +1,6 @@
 import { get, post } from '../api.js'
 import { confirmed } from '../dialog.js'
-import { badge, button, card, empty, facts, fill, fillOnce, h, link } from '../dom.js'
+import { badge, button, card, empty, facts, fill, h, link, refill } from '../dom.js'
 import { clock, count, duration, exact, plural, rate, since, span, tickTime, words } from '../format.js'
 import { events } from '../live.js'
 import { plot } from '../plot.js'
@@ -40,11 +40,11 @@ export function show(root, { scope, tools }) {
   scope.add(
     overview.subscribe((o) => {
       if (!o) return
-      fillOnce(parts.alerts, alerts(o))
-      fillOnce(body.registries, registryTable(o))
-      fillOnce(body.services, services(o))
-      fillOnce(body.about, about(o))
-      fillOnce(tools, actions(o))
+      refill(parts.alerts, alerts(o))
+      refill(body.registries, registryTable(o))
+      refill(body.services, services(o))
+      refill(body.about, about(o))
+      refill(tools, actions(o))
     })
   )
   scope.add(events.subscribe((list) => fill(body.events, eventList(list.slice(0, 8)))))

@@ -1,6 +1,6 @@
 import { get, post } from '../api.js'
 import { confirmed } from '../dialog.js'
-import { badge, button, empty, fillOnce, h, link, simpleTable } from '../dom.js'
+import { badge, button, empty, refill, h, link, simpleTable } from '../dom.js'
 import { clock, count, exact, plural, since, span } from '../format.js'
 import { cachedRoutes, keepFresh } from '../fresh.js'
 import { to } from '../router.js'
@@ -18,7 +18,7 @@ export function show(root, { scope }) {
     scope,
     (stop) => Promise.all([get('/holds', { signal: stop }), cachedRoutes()]),
     ([holds, routes]) =>
-      fillOnce(
+      refill(
         body,
         holdList(holds, () => again()),
         refusalTable('Refused rules', routes.refused),

@@ -1,5 +1,5 @@
 import { get } from '../api.js'
-import { badge, card, empty, fill, fillOnce, h, simpleTable } from '../dom.js'
+import { badge, card, empty, fill, refill, h, simpleTable } from '../dom.js'
 import { bytes, clock, count, duration, exact, quantile, rate, since, span, tickTime, words } from '../format.js'
 import { cachedRoutes, keepFresh } from '../fresh.js'
 import { codeLines, errorLines, latencyLines } from '../lines.js'
@@ -67,10 +67,10 @@ function view(s, scope, again) {
   return {
     root,
     update(now, all) {
-      fillOnce(parts.head, headOf(now))
-      fillOnce(parts.hold, now.hold ? holdNote(now, again) : null)
-      fillOnce(parts.instances, instanceTable(now))
-      fillOnce(parts.routes, routeTable(now, all))
+      refill(parts.head, headOf(now))
+      refill(parts.hold, now.hold ? holdNote(now, again) : null)
+      refill(parts.instances, instanceTable(now))
+      refill(parts.routes, routeTable(now, all))
       plots.add(now.totals)
     }
   }

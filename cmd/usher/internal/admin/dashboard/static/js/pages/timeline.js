@@ -1,6 +1,6 @@
 import { get, post, query as search } from '../api.js'
 import { confirmed } from '../dialog.js'
-import { badge, button, card, empty, fill, fillOnce, h, keyed, link, setText } from '../dom.js'
+import { badge, button, card, empty, fill, refill, h, keyed, link, setText } from '../dom.js'
 import { clock, count, duration, exact, plural } from '../format.js'
 import { keepFresh } from '../fresh.js'
 import { to } from '../router.js'
@@ -64,7 +64,7 @@ export function show(root, { parts: [number], query, scope, tools }) {
         (el, g) => mark(el, g, data, selected)
       )
       compare.set(data.generations)
-      fillOnce(
+      refill(
         tools,
         data.pinned === undefined || data.pinned === null
           ? null
@@ -133,7 +133,7 @@ function mark(el, g, data, selected) {
   setText(el.querySelector('.generation-cause'), (g.causes ?? []).map((c) => c.detail).join('; '))
   if (covers(g, selected)) a.setAttribute('aria-current', 'true')
   else a.removeAttribute('aria-current')
-  fillOnce(
+  refill(
     el.querySelector('.generation-marks'),
     covers(g, data.current) ? badge('ok', 'in use') : null,
     covers(g, data.pinned) ? badge('warn', 'pinned') : null
