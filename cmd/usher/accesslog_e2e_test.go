@@ -111,8 +111,9 @@ func TestAccessLogReload(t *testing.T) {
 		b, err := os.ReadFile(second)
 		return err == nil && string(b) == "{\"host\":\"second\"}\n"
 	})
-	if b, _ := os.ReadFile(first); !strings.Contains(string(b), `"host":"refused"`) || strings.Contains(string(b), "second") {
-		t.Errorf("the first log: %s", b)
+	b, _ := os.ReadFile(first)
+	if text := string(b); !strings.Contains(text, `"host":"refused"`) || strings.Contains(text, "second") {
+		t.Errorf("the first log: %s", text)
 	}
 }
 

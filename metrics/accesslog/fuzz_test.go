@@ -36,7 +36,8 @@ func FuzzInjection(f *testing.F) {
 		field := bytes.ReplaceAll(b, []byte("\n"), nil) // it would be the next line of the head
 		e := &Entry{
 			Listener: string(b), Client: b, Method: b, Target: b, Host: b, RequestID: b, Route: string(b),
-			Service: string(b), Endpoint: string(b), Address: string(b), TLS: &TLS{Name: string(b), Identity: string(b)},
+			Service: string(b), Endpoint: string(b), Address: string(b),
+			TLS:      &TLS{Name: string(b), Identity: string(b)},
 			Head:     []byte("GET / HTTP/1.1\r\nUser-Agent: " + string(field) + "\r\nX-Any: " + string(field) + "\r\n"),
 			Response: append(append([]byte("X-Any: "), field...), "\r\n"...),
 		}
