@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,13 +139,15 @@ func TestAccessLog(t *testing.T) {
 			"status":            e.Status == 201 && e.Reason == "",
 			"bytes":             e.Received == 5 && e.Sent == 9,
 			"client":            e.ClientIP == "127.0.0.1" && strings.HasPrefix(e.Peer, "127.0.0.1:"),
-			"where":             e.Listener == "web" && e.Service == "origin" && e.Route != "" && e.Address == address && e.Endpoint != "",
+			"where":             e.Listener == "web" && e.Service == "origin" && e.Route != "",
+			"endpoint":          e.Address == address && e.Endpoint != "",
 			"agent":             e.UserAgent == `a "quoted" agent`,
 			"headers":           e.Request["x-tenant"] == "one" && e.Request["authorization"] == "REDACTED",
 			"response":          e.Response["x-cache"] == "hit" && e.Response["set-cookie"] == "REDACTED",
 			"attempts":          e.Attempts == 1 && e.Retries == nil && !e.Hedged,
 			"durations":         e.Duration > 0 && e.Upstream > 0 && e.Upstream <= e.Duration,
-			"protocol":          strings.HasPrefix(e.Protocol, "HTTP/") && (e.TLSVersion == "TLSv1.3") == (e.Scheme == "https"),
+			"protocol":          strings.HasPrefix(e.Protocol, "HTTP/"+strconv.Itoa(f.major)),
+			"TLS":               (e.TLSVersion == "TLSv1.3") == (e.Scheme == "https") && e.Scheme == f.scheme,
 			"generation":        e.Generation > 0,
 		} {
 			if !ok {
@@ -187,13 +190,15 @@ func TestAccessLogOwnAnswers(t *testing.T) {
 	c := u.Dial()
 	for target, want := range map[string]logged{
 		"/nowhere": {Status: 404, Reason: "no_route"},
-		"/dead":    {Status: 502, Reason: "connect_failed", Service: "dead", Attempts: 2, Retries: []string{"connect_failed"}},
+		"/dead": {
+			Status: 502, Reason: "connect_failed", Service: "dead", Attempts: 2, Retries: []string{"connect_failed"},
+		},
 	} {
 		c.Send("GET %s HTTP/1.1\r\nHost: a\r\nUser-Agent: old\r\n\r\n", target)
 		r := c.Read("GET")
 		e := j.one()
-		if e.Status != want.Status || e.Reason != want.Reason || e.Service != want.Service || e.Attempts != want.Attempts ||
-			strings.Join(e.Retries, ",") != strings.Join(want.Retries, ",") {
+		if e.Status != want.Status || e.Reason != want.Reason || e.Service != want.Service ||
+			e.Attempts != want.Attempts || strings.Join(e.Retries, ",") != strings.Join(want.Retries, ",") {
 			t.Errorf("%s: got %+v", target, e)
 		}
 		if e.Response["x-usher-reason"] != e.Reason || r.StatusCode != e.Status || e.Sent != len(r.Text) {
@@ -202,7 +207,8 @@ func TestAccessLogOwnAnswers(t *testing.T) {
 	}
 	c.Send("GET / HTTP/1.1\r\nHost : a\r\n\r\n")
 	c.Read("GET")
-	if e := j.one(); e.Status != 400 || e.Reason != "bad_request" || e.UserAgent != "" || e.Target != "" || e.Protocol != "" {
+	e := j.one()
+	if e.Status != 400 || e.Reason != "bad_request" || e.UserAgent != "" || e.Target != "" || e.Protocol != "" {
 		t.Errorf("got %+v", e)
 	}
 	all := logTo(t, u, nil) // a redirect is no failure
@@ -289,7 +295,8 @@ func TestAccessLogClient(t *testing.T) {
 func TestAccessLogListenerOff(t *testing.T) {
 	t.Parallel()
 	u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(proxytest.Echo(t).Addr)})
-	quiet, loud := proxytest.Listener(config.Listener{}), proxytest.Listener(config.Listener{Name: "loud", Address: "127.0.0.2:0"})
+	quiet := proxytest.Listener(config.Listener{})
+	loud := proxytest.Listener(config.Listener{Name: "loud", Address: "127.0.0.2:0"})
 	quiet.AccessLog = false
 	if err := u.Proxy.Listen([]config.Listener{quiet, loud}); err != nil {
 		t.Fatal(err)
@@ -334,10 +341,13 @@ func TestAccessLogGRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := j.one()
-	if e.GRPC != "ok" || e.Status != 200 || e.Protocol != "HTTP/2" || e.Target != "/grpc.testing.TestService/UnaryCall" {
+	const method = "/grpc.testing.TestService/UnaryCall"
+	if e.GRPC != "ok" || e.Status != 200 || e.Protocol != "HTTP/2" || e.Target != method {
 		t.Errorf("got %+v", e)
 	}
-	u.Publish(proxytest.Service{Name: "origin", Routes: []string{"/ proto=grpc"}, Addresses: []string{proxytest.Nowhere(t)}})
+	u.Publish(proxytest.Service{
+		Name: "origin", Routes: []string{"/ proto=grpc"}, Addresses: []string{proxytest.Nowhere(t)},
+	})
 	if _, err := c.UnaryCall(patient(t), &pb.SimpleRequest{}); err == nil {
 		t.Fatal("no error")
 	}
@@ -369,7 +379,8 @@ func TestAccessLogTunnels(t *testing.T) {
 	w := switched(t, v)
 	says(t, w, "12345")
 	w.Cut()
-	if e := j.one(); e.Status != 101 || e.Received != 5 || e.Sent < 5 || e.Method != "GET" || e.Target == "" || e.Host == "" {
+	e = j.one()
+	if e.Status != 101 || e.Received != 5 || e.Sent < 5 || e.Method != "GET" || e.Target == "" || e.Host == "" {
 		t.Errorf("got %+v", e)
 	}
 	x := startDB(t, config.Policy{}, proxytest.Nowhere(t))

@@ -20,7 +20,13 @@ func TestDebug(t *testing.T) {
 		for _, tc := range []struct {
 			path, value string
 			told        bool
-		}{{"/here", "1", true}, {"/here", "true", true}, {"/here", "", false}, {"/here", "0", false}, {"/nowhere", "1", true}} {
+		}{
+			{"/here", "1", true},
+			{"/here", "true", true},
+			{"/here", "", false},
+			{"/here", "0", false},
+			{"/nowhere", "1", true},
+		} {
 			req := f.request(http.MethodGet, tc.path, nil)
 			if tc.value != "" {
 				req.Header.Set("X-Usher-Debug", tc.value)
@@ -29,9 +35,11 @@ func TestDebug(t *testing.T) {
 			if told := got.Get("X-Usher-Generation") != ""; told != tc.told {
 				t.Errorf("%s %q: told %v: %v", tc.path, tc.value, told, got)
 			}
-			endpoint, attempts := got.Get("X-Usher-Endpoint"), got.Get("X-Usher-Attempts")
+			endpoint, path := got.Get("X-Usher-Endpoint"), got.Get("X-Usher-Route")
+			attempts := got.Get("X-Usher-Attempts")
 			switch routed := tc.told && tc.path == "/here"; {
-			case routed && (!strings.HasPrefix(endpoint, address+"; id=") || attempts != "1" || got.Get("X-Usher-Route") == ""):
+			case routed && (!strings.HasPrefix(endpoint, address+"; id=") || attempts != "1"),
+				routed == (path == ""):
 				t.Errorf("%s: %v", tc.path, got)
 			case !routed && endpoint != "":
 				t.Errorf("%s: %v", tc.path, got)

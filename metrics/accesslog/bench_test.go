@@ -9,7 +9,8 @@ import (
 // ordinary is the entry of an ordinary request.
 func ordinary() *Entry {
 	e := example()
-	e.Target, e.Scheme, e.Protocol, e.TLS, e.Retries, e.Hedged = []byte("/a/b?page=2&sort=name"), "http", "HTTP/1.1", nil, 0, false
+	e.Target, e.Scheme, e.Protocol = []byte("/a/b?page=2&sort=name"), "http", "HTTP/1.1"
+	e.TLS, e.Retries, e.Hedged = nil, 0, false
 	e.Reason, e.Failed, e.Status, e.GRPC, e.RequestID, e.Trace = "", false, 200, 0, nil, [16]byte{}
 	return e
 }

@@ -171,6 +171,14 @@ func (n *encoder) value(dst []byte, s *step, e *Entry) []byte {
 		return appendSeconds(dst, e.Duration)
 	case upstream:
 		return appendSeconds(dst, e.Upstream)
+	default:
+		return n.later(dst, s, e)
+	}
+}
+
+// later is value for where a request went.
+func (n *encoder) later(dst []byte, s *step, e *Entry) []byte {
+	switch s.what {
 	case route:
 		return n.text(dst, e.Route)
 	case service:

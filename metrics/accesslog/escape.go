@@ -62,7 +62,8 @@ func appendJSON(dst, b []byte) []byte {
 			case r == utf8.RuneError && size == 1:
 				dst = append(dst, `\ufffd`...)
 			case unprintable(r):
-				dst = append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+				dst = append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15])
+				dst = append(dst, hexDigits[r>>4&15], hexDigits[r&15])
 			default:
 				dst = append(dst, b[:size]...)
 			}

@@ -130,7 +130,8 @@ func TestJSONEmpty(t *testing.T) {
 // combinedLine is the line as programs that evaluate such logs take it apart (GoAccess's
 // %h - %e [%d:%t %^] "%r" %s %b "%R" "%u").
 var combinedLine = regexp.MustCompile(
-	`^(\S+) - (\S+) \[([^\]]+)\] "(\S+) (\S+) (HTTP/\S+)" (\d{3}) (\d+)(?: "((?:[^"\\]|\\x[0-9a-f]{2})*)" "((?:[^"\\]|\\x[0-9a-f]{2})*)")?$`)
+	`^(\S+) - (\S+) \[([^\]]+)\] "(\S+) (\S+) (HTTP/\S+)" (\d{3}) (\d+)` +
+		`(?: "((?:[^"\\]|\\x[0-9a-f]{2})*)" "((?:[^"\\]|\\x[0-9a-f]{2})*)")?$`)
 
 func TestCombined(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,8 @@ import (
 // a quoted string or is a control character.
 func FuzzInjection(f *testing.F) {
 	for _, s := range []string{
-		"", "a", "a\r\nb", `"`, `\`, `\"`, "\x00\x1f\x7f", "\xff\xfe", "é\u2028\u202e\u0085", "12345678\x07", "\xed\xa0\x80",
+		"", "a", "a\r\nb", `"`, `\`, `\"`, "\x00\x1f\x7f", "\xff\xfe", "é\u2028\u202e\u0085", "12345678\x07",
+		"\xed\xa0\x80",
 		strings.Repeat("x", 20) + "\n", "${x}", "%0a", `{"a":1}`, "/?token=\n&a=\"", "😀",
 	} {
 		f.Add([]byte(s))
@@ -24,16 +25,20 @@ func FuzzInjection(f *testing.F) {
 	for _, c := range []config.AccessLog{
 		{Format: config.AccessJSON, RequestHeaders: headers, ResponseHeaders: headers},
 		{Format: config.AccessCombined},
-		{Format: config.AccessTemplate, Template: `"$target" "$host" "$user_agent" "$request_header_x_any" "$route"`, RequestHeaders: headers},
+		{
+			Format: config.AccessTemplate, RequestHeaders: headers,
+			Template: `"$target" "$host" "$user_agent" "$request_header_x_any" "$route"`,
+		},
 	} {
 		encoders[c.Format] = &encoder{program: newProgram(c)}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		field := bytes.ReplaceAll(b, []byte("\n"), nil) // it would be the next line of the head
 		e := &Entry{
-			Listener: string(b), Client: b, Method: b, Target: b, Host: b, RequestID: b, Route: string(b), Service: string(b),
-			Endpoint: string(b), Address: string(b), TLS: &TLS{Name: string(b), Identity: string(b)},
-			Head:     append(append([]byte("GET / HTTP/1.1\r\nUser-Agent: "), field...), "\r\nX-Any: "+string(field)+"\r\n"...),
+			Listener: string(b), Client: b, Method: b, Target: b, Host: b, RequestID: b, Route: string(b),
+			Service: string(b), Endpoint: string(b), Address: string(b),
+			TLS:      &TLS{Name: string(b), Identity: string(b)},
+			Head:     []byte("GET / HTTP/1.1\r\nUser-Agent: " + string(field) + "\r\nX-Any: " + string(field) + "\r\n"),
 			Response: append(append([]byte("X-Any: "), field...), "\r\n"...),
 		}
 		for format, n := range encoders {

@@ -218,6 +218,7 @@ func (l *Log) Close(ctx context.Context) {
 	select {
 	case <-l.done:
 	case <-time.After(2 * patience):
-		l.options.Log.Warn("the access log's output hangs; what waits for it is lost", "output", l.options.Config.Output)
+		l.options.Log.Warn("the access log's output hangs; what waits for it is lost",
+			"output", l.options.Config.Output)
 	}
 }

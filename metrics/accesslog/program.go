@@ -151,7 +151,8 @@ func (p *program) object(c config.AccessLog) {
 // isText says whether a value is a string in JSON, whose first quote is its lead's.
 func isText(w what) bool {
 	switch w {
-	case status, received, sent, took, upstream, attempts, retryReasons, hedged, generation, requestHeaders, responseHeaders:
+	case status, received, sent, took, upstream, attempts, retryReasons, hedged, generation, requestHeaders,
+		responseHeaders:
 		return false
 	default:
 		return true

@@ -64,7 +64,7 @@ func endsTorn(path string) bool {
 	if err != nil {
 		return false // it may be that nobody may read it
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
 		return false

@@ -238,7 +238,9 @@ func TestSyslogTCPStuck(t *testing.T) {
 		<-reads
 		r.stream(c, true)
 	})
-	s := begin(t, "syslog+tcp://"+ln.Addr().String()+"?tag=edge", func(c *config.AccessLog) { c.BufferSize = 256 << 10 })
+	s := begin(t, "syslog+tcp://"+ln.Addr().String()+"?tag=edge", func(c *config.AccessLog) {
+		c.BufferSize = 256 << 10
+	})
 	read := sync.OnceFunc(func() { close(reads) })
 	t.Cleanup(read)
 	n := 0
