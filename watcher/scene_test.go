@@ -131,9 +131,10 @@ func after(d time.Duration) act { return func(*scene) { <-time.After(d) } }
 // reconfigured applies another configuration of the registry.
 func reconfigured(change func(*watcher.Source)) act {
 	return func(s *scene) {
-		s.d = newDouble()
+		d := newDouble() // another configuration may take s.d before this one's is asked for
+		s.d = d
 		spec := s.conf.Spec.(int) + 1
-		s.conf.New = func() (watcher.Discoverer, error) { return s.d, nil }
+		s.conf.New = func() (watcher.Discoverer, error) { return d, nil }
 		s.conf.Spec = spec
 		change(&s.conf)
 		s.Apply([]watcher.Source{s.conf}, nil)

@@ -237,7 +237,8 @@ func TestPlanForPipelines(t *testing.T) {
 		"Nothing changes.", "0 of ", " recent requests would go elsewhere.")
 	out, _ = u.ask(0, "plan", "--config", other)
 	mustContain(t, "another one", out, "~ route fixed", "service: orders → cart", "+ listener more",
-		" recent requests would go elsewhere:\n  GET shop.test/orders: ", "token=REDACTED", "orders by fixed → cart by fixed")
+		" recent requests would go elsewhere:\n  GET shop.test/orders: ", "token=REDACTED",
+		"orders by fixed → cart by fixed")
 	for _, c := range []struct {
 		want int
 		args []string

@@ -199,7 +199,8 @@ func ParseTime(text string, now time.Time) (at time.Time, precision time.Duratio
 			continue
 		}
 		on := func(day int) time.Time {
-			return time.Date(now.Year(), now.Month(), day, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
+			h, m, s := clock.Clock()
+			return time.Date(now.Year(), now.Month(), day, h, m, s, 0, now.Location())
 		}
 		if at = on(now.Day()); at.After(now) {
 			at = on(now.Day() - 1)

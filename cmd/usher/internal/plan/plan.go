@@ -143,7 +143,7 @@ func note(p *api.Plan, running *Running, before, after *routetable.Table) {
 	secrets := redact.New(nil, nil)
 	for _, name := range after.HeaderNames() {
 		if secrets.Secret(name) {
-			add("the values of %s are secret and not remembered: rules that match on it take none of the requests", name)
+			add("the values of %s are secret and not remembered: rules that match on it take no request", name)
 		}
 	}
 	for _, c := range p.Changes {

@@ -215,8 +215,8 @@ func TestMovedAreThoseAnsweredOtherwise(t *testing.T) {
 			if (at >= 0) != (was[i] != is) {
 				from := newSide(before, running).leads(newRequest(r))
 				to := newSide(after, next).leads(newRequest(r))
-				t.Fatalf("round %d: %+v moves by the plan: %t (%+v → %+v), was answered\n%s\nand then\n%s\nby %s and %s",
-					round, *r, at >= 0, *from, *to, was[i], is, configured(running), configured(next))
+				t.Fatalf("round %d: %+v moves by the plan: %t (%+v → %+v), was answered\n%s\nand then\n%s\n"+
+					"by %s and %s", round, *r, at >= 0, *from, *to, was[i], is, configured(running), configured(next))
 			}
 			if at >= 0 {
 				moved++
