@@ -242,6 +242,7 @@ func (s *scene) ask() {
 		head = strings.TrimSuffix(head, "\r\n") + "CDN-Loop: " + s.loop + "\r\n\r\n"
 	}
 	q := s.question(l, head)
+	s.usher.Quiet() // the request before may not be recorded yet, and the load counts
 	x := s.usher.Proxy.Explain(q)
 	really := s.send(l, method, head)
 	s.tally.requests++

@@ -37,6 +37,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 			c := u.Dial()
 			var order []string
 			for range 8 {
+				u.Quiet() // the one before may not be recorded yet
 				for range 3 {
 					if x := u.Proxy.Explain(questionOf(rootHead)); x.Reason != core.None {
 						t.Fatalf("explained is %v: %s", x.Reason, x.Why)
@@ -50,9 +51,7 @@ func TestExplainLeavesNoTrace(t *testing.T) {
 					t.Errorf("turns were taken: %q", order)
 				}
 			}
-			if listeners, endpoints := u.InFlight(); listeners+endpoints != 0 {
-				t.Errorf("%d and %d are in flight", listeners, endpoints)
-			}
+			u.Quiet()
 			if n := u.Counter("usher_requests_total", nil); n != 8 {
 				t.Errorf("%v requests are counted", n)
 			}

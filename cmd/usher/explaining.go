@@ -232,7 +232,10 @@ func keyWhy(p *core.ExplainedPick, name string) string {
 }
 
 func policyWhy(policy string, p *core.ExplainedPick) string {
-	if p.Key != "" {
+	switch {
+	case p.Key != "" && policy == "ring_hash":
+		return "the same endpoint as long as it may be chosen and has not its fill (ring_hash.load_factor)"
+	case p.Key != "":
 		return "the same endpoint as long as it may be chosen"
 	}
 	switch policy {
