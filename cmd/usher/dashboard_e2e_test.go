@@ -85,7 +85,8 @@ func TestDashboardManyRoutes(t *testing.T) {
 	var list strings.Builder
 	list.WriteString("services:\n")
 	for i := range 500 {
-		fmt.Fprintf(&list, "  - name: svc-%04d\n    instances: [{address: \"127.0.0.1:%d\"}]\n    routes:\n", i, 20000+i)
+		fmt.Fprintf(&list, "  - name: svc-%04d\n    instances: [{address: \"127.0.0.1:%d\"}]\n", i, 20000+i)
+		list.WriteString("    routes:\n")
 		for n := range 20 {
 			fmt.Fprintf(&list, "      - \"team-%d.svc-%04d.test/path-%d\"\n", i%40, i, n)
 		}

@@ -70,7 +70,9 @@ func newDouble(t *testing.T) *double {
 	})
 	d.events.Store(&events.Log{})
 	d.events.Load().Add(api.Event{Kind: "generation", Message: "generation 7: route added", Generation: 7})
-	d.events.Load().Add(api.Event{Kind: "health", Level: "warn", Message: evil + " ejected", Service: evil, Instance: evil})
+	d.events.Load().Add(api.Event{
+		Kind: "health", Level: "warn", Message: evil + " ejected", Service: evil, Instance: evil,
+	})
 	d.Server = httptest.NewServer(d.whileThere(mux))
 	t.Cleanup(func() {
 		close(d.stop)
