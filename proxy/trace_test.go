@@ -173,7 +173,8 @@ func TestTraceIsOne(t *testing.T) {
 				has(t, tries[0], map[string]string{
 					"usher.endpoint.id": "shop-0", "url.full": "http://" + e.Address + "/orders/1",
 					"server.address": "127.0.0.1", "http.response.status_code": "200", "http.request.resend_count": "",
-					"usher.connection.reused": "false", "error.type": "", "usher.generation": server.Attributes["usher.generation"],
+					"usher.connection.reused": "false", "error.type": "",
+					"usher.generation": server.Attributes["usher.generation"],
 				})
 				if r := server.Resource; r["service.name"] != "usher" || r["service.version"] != "1.2.3" ||
 					r["deployment.environment"] != "test" || r["service.instance.id"] == "" {
@@ -217,7 +218,8 @@ func TestTraceFormats(t *testing.T) {
 			map[string][]string{"traceparent": {"00-TRACE-TRY-01"}, "tracestate": nil},
 		},
 		{
-			"an invalid state", "tracecontext", "traceparent: 00-" + theirTrace + "-" + theirSpan + "-01\r\ntracestate: a\r\n",
+			"an invalid state", "tracecontext",
+			"traceparent: 00-" + theirTrace + "-" + theirSpan + "-01\r\ntracestate: a\r\n",
 			theirTrace, theirSpan,
 			map[string][]string{"traceparent": {"00-TRACE-TRY-01"}, "tracestate": nil},
 		},
@@ -241,8 +243,9 @@ func TestTraceFormats(t *testing.T) {
 			"b3: " + theirTrace + "-" + theirSpan + "-1\r\nbaggage: k=v\r\n",
 			theirTrace, theirSpan,
 			map[string][]string{
-				"traceparent": {"00-TRACE-TRY-01"}, "b3": {"TRACE-TRY-1"}, "x-b3-traceid": {"TRACE"}, "x-b3-sampled": {"1"},
-				"baggage": {"k=v"},
+				"traceparent": {"00-TRACE-TRY-01"}, "b3": {"TRACE-TRY-1"}, "x-b3-traceid": {"TRACE"},
+				"x-b3-sampled": {"1"},
+				"baggage":      {"k=v"},
 			},
 		},
 		{
@@ -448,7 +451,11 @@ func TestTraceReasons(t *testing.T) {
 		status  string
 		failed  bool
 	}{
-		{"no route", proxytest.Service{Routes: []string{"/other"}, Addresses: []string{healthy}}, "no_route", "404", false},
+		{
+			"no route",
+			proxytest.Service{Routes: []string{"/other"}, Addresses: []string{healthy}},
+			"no_route", "404", false,
+		},
 		{
 			"no healthy endpoint",
 			proxytest.Service{Status: watcher.Critical, Addresses: []string{healthy}},
@@ -521,12 +528,14 @@ func TestTraceGRPC(t *testing.T) {
 		{"unavailable", trailersOnly(14, ""), "14", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			u, collector := traced(t, "", proxytest.Options{Services: proxytest.Origins(proxytest.Answering(t, c.answer).Addr)})
+			origin := proxytest.Answering(t, c.answer)
+			u, collector := traced(t, "", proxytest.Options{Services: proxytest.Origins(origin.Addr)})
 			call(u.Dial(), "")
 			server, tries := oneTrace(t, collector, 1)
 			for _, s := range []tracingtest.Span{server, tries[0]} {
 				has(t, s, map[string]string{
-					"rpc.system": "grpc", "rpc.service": "pkg.Service", "rpc.method": "Get", "rpc.grpc.status_code": c.code,
+					"rpc.system": "grpc", "rpc.service": "pkg.Service", "rpc.method": "Get",
+					"rpc.grpc.status_code": c.code,
 				})
 			}
 			if server.Failed != c.failed || tries[0].Failed != c.tryFailed {
@@ -602,7 +611,9 @@ func TestTraceNoCollector(t *testing.T) {
 			collector := tracingtest.New(t)
 			collector.Refuse()
 			tracer := newTracer(t, collector, "http/protobuf", env)
-			u := proxytest.Start(t, proxytest.Options{Services: proxytest.Origins(proxytest.Echo(t).Addr), Tracer: tracer})
+			u := proxytest.Start(t, proxytest.Options{
+				Services: proxytest.Origins(proxytest.Echo(t).Addr), Tracer: tracer,
+			})
 			client := u.Dial()
 			for range 50 {
 				if r := client.Get("/"); r.StatusCode != 200 || r.Err != nil {
@@ -642,7 +653,9 @@ func TestTraceAllocations(t *testing.T) {
 	}
 	for _, c := range sampledOut {
 		t.Run(c.name, func(t *testing.T) {
-			u, _ := traced(t, c.environment, proxytest.Options{Services: proxytest.Origins(steady(t, 0, paths[0].answer))})
+			u, _ := traced(t, c.environment, proxytest.Options{
+				Services: proxytest.Origins(steady(t, 0, paths[0].answer)),
+			})
 			x := newExchange(t, u.Addr(), plainRequest(c.fields))
 			if per := mallocs(t, x, 4000); per >= 0.05 {
 				t.Errorf("%.3f allocations a request", per)

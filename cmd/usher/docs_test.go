@@ -127,6 +127,7 @@ func TestConfigurationOnPages(t *testing.T) {
 }
 
 // howTos are the pages with whole configurations.
-var howTos = []string{ //nolint:gochecknoglobals // a constant
-	"canary.md", "blue-green.md", "maintenance.md", "migrating-from-nginx.md", "migrating-from-traefik.md", "tutorial.md",
+var howTos = []string{
+	"canary.md", "blue-green.md", "maintenance.md", "migrating-from-nginx.md", "migrating-from-traefik.md",
+	"tutorial.md",
 }

@@ -215,8 +215,8 @@ func (l *grpcLoad) stream() (more bool, err error) {
 	}
 }
 
-// mustBeClean stops the load once at least so many calls were made: none may have failed, and every stream must have ended
-// with a status, on connections that have not.
+// mustBeClean stops the load once at least so many calls were made: none may have failed,
+// and every stream must have ended with a status, on connections that have not.
 func (l *grpcLoad) mustBeClean(least int) {
 	l.t.Helper()
 	eventually(l.t, patience, "enough calls were made", func() bool {

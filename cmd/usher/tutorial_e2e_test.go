@@ -95,12 +95,13 @@ func newShell(t *testing.T) *shell {
 	}
 	s.in = w
 	port, admin := freePort(t), freePort(t)
-	cmd := exec.Command("bash") //nolint:noctx // it ends with the test
+	cmd := exec.Command("bash")
 	cmd.Dir, cmd.Stdin = dir, r
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(consul)+":"+os.Getenv("PATH"), "NO_COLOR=1",
-		"CONSUL_PORT="+port, "CONSUL_HTTP_ADDR="+testHost+":"+port, "ADMIN_PORT="+admin, "USHER_ADMIN="+testHost+":"+admin)
+		"CONSUL_PORT="+port, "CONSUL_HTTP_ADDR="+testHost+":"+port,
+		"ADMIN_PORT="+admin, "USHER_ADMIN="+testHost+":"+admin)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

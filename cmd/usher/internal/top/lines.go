@@ -169,7 +169,8 @@ func (v *View) registries(p *term.Printer) []string {
 			held.Style = term.Warn
 		}
 		said := strings.TrimPrefix(r.State, r.Name+": ")
-		t.Add(term.Text(r.Name), term.Cell{Text: said, Style: state}, term.Text(contact), term.Text(term.Count(int64(r.Seen))), held, term.Text(note))
+		t.Add(term.Text(r.Name), term.Cell{Text: said, Style: state}, term.Text(contact),
+			term.Text(term.Count(int64(r.Seen))), held, term.Text(note))
 	}
 	return append([]string{""}, p.Lines(t)...)
 }
