@@ -206,6 +206,7 @@ deps: ## the programs the tests need, from Debian where apt is there
 		command -v h2load >/dev/null || pkgs="$$pkgs nghttp2-client"; \
 		command -v npm >/dev/null || pkgs="$$pkgs nodejs npm"; \
 		command -v chromium >/dev/null || pkgs="$$pkgs chromium"; \
+		command -v python3 >/dev/null || pkgs="$$pkgs python3"; \
 		if [ -z "$$pkgs" ]; then exit 0; fi; \
 		sudo=; if [ "$$(id -u)" != 0 ]; then sudo='sudo -n'; fi; \
 		echo "==> apt-get install$$pkgs"; \

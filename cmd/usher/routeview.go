@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"usher/cmd/usher/internal/api"
+	"usher/config"
 	"usher/routetable"
 )
 
@@ -40,19 +41,27 @@ func conditionsOf(r *routetable.Route) (out []string) {
 		out = append(out, "method "+strings.Join(r.Methods, ", "))
 	}
 	for _, h := range r.Headers {
-		out = append(out, "header "+h.Name+": "+h.Value)
+		out = append(out, "header "+h.Name+": "+shown(h.Name, h.Value))
 	}
 	for _, p := range r.Patterns {
-		out = append(out, "header "+p.Name+" ~ "+p.Expr.String())
+		out = append(out, "header "+p.Name+" ~ "+shown(p.Name, p.Expr.String()))
 	}
 	for _, p := range r.Query {
 		if p.Value == "" {
 			out = append(out, "query "+p.Name)
 		} else {
-			out = append(out, "query "+p.Name+"="+p.Value)
+			out = append(out, "query "+p.Name+"="+shown(p.Name, p.Value))
 		}
 	}
 	return out
+}
+
+// shown is a value that a request is compared with, unless it may be a secret by its name.
+func shown(name, value string) string {
+	if config.Credential(name) {
+		return "redacted"
+	}
+	return value
 }
 
 // routeAction is what is done with the requests of a route.
