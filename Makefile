@@ -104,7 +104,7 @@ e2e: $(E2E) $(PEBBLE) $(PROMTOOL) ## the end-to-end tests, those of cmd/
 		if [ -n "$$pkgs" ]; then \
 			echo '==> end-to-end tests'; \
 			echo 'screenshots of the dashboard go to $(USHER_TEST_SCREENSHOTS)'; \
-			$(GO) test -race -pgo=off -count=1 -timeout=15m $(TESTFLAGS) $$pkgs; \
+			$(GO) test -race -pgo=off -count=1 -timeout=25m $(TESTFLAGS) $$pkgs; \
 		fi
 
 .PHONY: browser

@@ -7,9 +7,12 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -112,6 +115,7 @@ func (d *described) asks(method, path string, fill map[string]string, query, bod
 func posts() map[string]string {
 	return map[string]string{
 		"/api/v1/drain": "", "/api/v1/undrain": "", "/api/v1/reload": "", "/api/v1/holds/{service}/release": "",
+		"/api/v1/generations/{number}/pin": "", "/api/v1/generations/unpin": "",
 	}
 }
 
@@ -149,7 +153,8 @@ routes:
 		return len(traffic.Points) > 0
 	})
 	paths, _ := d.doc["paths"].(map[string]any)
-	fill := map[string]string{"name": "dead", "service": "dead"}
+	number := strconv.FormatUint(u.generations().Current, 10)
+	fill := map[string]string{"name": "dead", "service": "dead", "number": number}
 	tested := 0
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		for method := range paths[path].(map[string]any) {
@@ -174,6 +179,15 @@ routes:
 	}
 	d.asks(http.MethodGet, "/api/v1/catalog", nil, "?service=s&usable=1", "")
 	d.asks(http.MethodGet, "/api/v1/events", nil, "?since=0", "")
+	for path, query := range map[string]string{
+		"/api/v1/explain":          "?url=http://s.test/x&header=X-A:+1",
+		"/api/v1/generations/diff": "?from=" + number + "&to=" + number,
+		"/api/v1/generations":      "?at=" + url.QueryEscape(time.Now().Format(time.RFC3339)),
+	} {
+		if code, answer := d.asks(http.MethodGet, path, nil, query, ""); code != http.StatusOK {
+			t.Errorf("%s%s: %d %s", path, query, code, answer)
+		}
+	}
 	u.write(withFile)
 	if code, answer := d.asks(http.MethodPost, "/api/v1/reload", nil, "", ""); code != http.StatusOK {
 		t.Errorf("reload: %d %s", code, answer)

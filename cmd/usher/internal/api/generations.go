@@ -37,7 +37,7 @@ type Generation struct {
 // Pinned is what a pin, or its end, came to.
 type Pinned struct {
 	// Pinned is the generation whose rules are held; nil: none's are.
-	Pinned *uint64 `json:"pinned"`
+	Pinned *uint64 `json:"pinned,omitempty"`
 	// Generation is the table that is in use for it.
 	Generation uint64 `json:"generation"`
 }
