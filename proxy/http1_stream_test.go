@@ -282,7 +282,7 @@ func TestStalledBodies(t *testing.T) {
 // An upload that keeps moving may take longer than any one timeout.
 func TestSteadyUpload(t *testing.T) {
 	t.Parallel()
-	const short = 150 * time.Millisecond
+	const short = 600 * time.Millisecond
 	origin := proxytest.Answering(t, proxytest.OK)
 	u := proxytest.Start(t, proxytest.Options{
 		Listeners: []config.Listener{{HeaderTimeout: short}},
@@ -290,7 +290,7 @@ func TestSteadyUpload(t *testing.T) {
 	})
 	c := u.Dial()
 	c.Send("%s", post("Transfer-Encoding: chunked\r\n", ""))
-	tick := time.NewTicker(short / 3)
+	tick := time.NewTicker(short / 5)
 	defer tick.Stop()
 	for range 12 {
 		<-tick.C

@@ -23,7 +23,7 @@ import (
 )
 
 // Patience is how long a test waits for what must happen.
-const Patience = 10 * time.Second
+const Patience = 30 * time.Second
 
 // Service is a service and the addresses of its instances.
 type Service struct {
