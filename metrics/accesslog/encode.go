@@ -86,6 +86,7 @@ func (n *encoder) absent(e *Entry) (bits uint64) {
 	lack(requestLine, len(e.Method) == 0 && e.Protocol == "")
 	lack(reason, e.Reason == "")
 	lack(grpcStatus, e.GRPC == 0)
+	lack(received, n.json && e.Received == 0)
 	lack(upstream, e.Upstream <= 0)
 	lack(route, e.Route == "")
 	lack(service, e.Service == "")

@@ -18,7 +18,7 @@ import (
 const (
 	// chunkSize is how much is written at once, and lineRoom what is left of a chunk when
 	// it is taken for full: most entries fit.
-	chunkSize = 64 << 10
+	chunkSize = 128 << 10
 	lineRoom  = 2 << 10
 	maxShards = 16
 )
@@ -51,8 +51,9 @@ type Log struct {
 	// chunks are how many of them there may be, made how many there are.
 	chunks int64
 	made   atomic.Int64
-	// full are those to be written, free those that may be filled.
-	full, free chan []byte
+	// full are those to be written.
+	full chan []byte
+	free chunkList
 	// offset makes wall time of the clock.
 	offset atomic.Int64
 
@@ -87,7 +88,7 @@ func Open(o Options) (*Log, error) {
 	l := &Log{
 		options: o, program: newProgram(*c), response: len(c.ResponseHeaders) > 0,
 		below: uint64(c.Sample * (1 << 32)), slow: c.Slow, shards: make([]shard, shards), chunks: chunks,
-		full: make(chan []byte, chunks), free: make(chan []byte, chunks), out: out,
+		full: make(chan []byte, chunks), out: out,
 		reopening: make(chan struct{}, 1), closing: make(chan struct{}), giveUp: make(chan struct{}),
 		done: make(chan struct{}),
 	}
@@ -167,10 +168,8 @@ func (l *Log) next(s *shard) bool {
 
 // take returns an empty chunk, nil when all are in use.
 func (l *Log) take() []byte {
-	select {
-	case b := <-l.free:
+	if b := l.free.pop(); b != nil {
 		return b[:0]
-	default:
 	}
 	if l.made.Add(1) > l.chunks {
 		l.made.Add(-1)
@@ -185,7 +184,31 @@ func (l *Log) give(b []byte) {
 		l.made.Add(-1)
 		return
 	}
-	l.free <- b
+	l.free.push(b)
+}
+
+// chunkList holds the chunks that may be filled. The last one that was written is the next
+// to be filled: it is in the processor's caches.
+type chunkList struct {
+	mu   sync.Mutex
+	list [][]byte
+}
+
+func (c *chunkList) push(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, b)
+}
+
+// pop returns a chunk, nil when there is none.
+func (c *chunkList) pop() (b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.list); n > 0 {
+		b, c.list[n-1] = c.list[n-1], nil
+		c.list = c.list[:n-1]
+	}
+	return b
 }
 
 // Reopen has the output opened anew: a file that was moved away is made again under its

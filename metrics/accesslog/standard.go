@@ -64,7 +64,9 @@ func (n *encoder) became(dst []byte, e *Entry) []byte {
 	if e.GRPC != 0 {
 		dst = n.grpc(append(dst, `,"grpc_status":"`...), e.GRPC)
 	}
-	dst = strconv.AppendUint(append(dst, `,"bytes_received":`...), e.Received, 10)
+	if e.Received > 0 {
+		dst = strconv.AppendUint(append(dst, `,"bytes_received":`...), e.Received, 10)
+	}
 	dst = strconv.AppendUint(append(dst, `,"bytes_sent":`...), e.Sent, 10)
 	dst = appendSeconds(append(dst, `,"duration":`...), e.Duration)
 	if e.Upstream > 0 {
