@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"usher/config/redact"
 )
 
 // Setting is one value of a configuration and where it comes from.
@@ -157,7 +159,7 @@ func (w *settingsWalk) dict(v reflect.Value, path, inherited string) {
 		switch {
 		case path == "services":
 			w.value(values[key], at, "defaults")
-		case values[key].Kind() == reflect.String && credential(key):
+		case values[key].Kind() == reflect.String && Credential(key):
 			w.secret(values[key].String(), at, from)
 		default:
 			w.value(values[key], at, from)
@@ -172,16 +174,11 @@ func (w *settingsWalk) secret(value, path, inherited string) {
 	w.add(path, inherited, value)
 }
 
-// Credential says whether the value of a header may be secret, by the header's name.
-func Credential(name string) bool { return credential(name) }
-
-// credential says whether what goes by such a name (of a header, of meta) may be secret.
-func credential(name string) bool {
-	name = lowerASCII(name)
-	return slices.ContainsFunc([]string{
-		"authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey",
-		"credential", "private",
-	}, func(part string) bool { return strings.Contains(name, part) })
+// Credential says whether what goes by such a name (of a header, of meta, of a parameter of
+// a query) may be secret. What tells of requests goes by the same names.
+func Credential(name string) bool {
+	rules := redact.New(nil, nil)
+	return rules.Secret(name) || rules.SecretParam([]byte(name))
 }
 
 // redactURL takes the password out of a URL.

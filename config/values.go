@@ -105,7 +105,7 @@ func (l *values) addMap(key string, v reflect.Value) {
 	keys := v.MapKeys()
 	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	for _, k := range keys {
-		if at := below(key, k.String()); v.MapIndex(k).Kind() == reflect.String && credential(k.String()) {
+		if at := below(key, k.String()); v.MapIndex(k).Kind() == reflect.String && Credential(k.String()) {
 			l.addHidden(at, v.MapIndex(k))
 		} else {
 			l.add(at, v.MapIndex(k))

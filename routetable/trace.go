@@ -85,7 +85,7 @@ func headerText(name string, is []byte, want string) string {
 	return fmt.Sprintf("header %s is %q, not %s", name, shown(name, string(is)), want)
 }
 
-// shown is the value of a header as it may be told: not if it may be secret.
+// shown is the value of a header or a parameter as it may be told: not if it may be secret.
 func shown(name, value string) string {
 	if config.Credential(name) {
 		return config.Redacted
@@ -97,7 +97,7 @@ func (p *Param) text() string {
 	if p.Value == "" {
 		return fmt.Sprintf("the query has no %s", p.Name)
 	}
-	return fmt.Sprintf("the query has no %s=%s", p.Name, p.Value)
+	return fmt.Sprintf("the query has no %s=%s", p.Name, shown(p.Name, p.Value))
 }
 
 func listOf(words []string) string { return strings.Join(words, " or ") }

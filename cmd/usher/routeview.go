@@ -59,7 +59,7 @@ func conditionsOf(r *routetable.Route) (out []string) {
 // shown is a value that a request is compared with, unless it may be a secret by its name.
 func shown(name, value string) string {
 	if config.Credential(name) {
-		return "redacted"
+		return config.Redacted
 	}
 	return value
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"usher/config"
+	"usher/config/redact"
 	"usher/metrics"
-	"usher/metrics/redact"
 )
 
 // encoder is what the writing of entries needs beside the program. It has one user at a

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"usher/config"
-	"usher/metrics/redact"
+	"usher/config/redact"
 )
 
 // program says how entries are written: one step for each piece of a line. It is immutable.

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usher/config/redact"
 	"usher/metrics"
-	"usher/metrics/redact"
 )
 
 // Recent remembers a sample of the requests that came of late: all of them while there are

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"usher/config"
-	"usher/metrics/redact"
+	"usher/config/redact"
 	"usher/watcher"
 )
 

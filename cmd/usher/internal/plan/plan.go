@@ -9,7 +9,7 @@ import (
 
 	"usher/cmd/usher/internal/api"
 	"usher/config"
-	"usher/metrics/redact"
+	"usher/config/redact"
 	"usher/routetable"
 )
 

@@ -44,7 +44,7 @@ func params() []string {
 func telltales() []string {
 	return []string{
 		"token", "secret", "password", "passwd", "passphrase", "apikey", "accesskey", "privatekey", "credential",
-		"signature", "authorization",
+		"signature", "authorization", "cookie", "private",
 	}
 }
 
