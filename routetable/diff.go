@@ -364,7 +364,7 @@ func rulesText(in *watcher.Instance) string {
 func metaText(meta map[string]string) string {
 	parts := make([]string, 0, len(meta))
 	for _, key := range slices.Sorted(maps.Keys(meta)) {
-		parts = append(parts, key+"="+meta[key])
+		parts = append(parts, key+"="+shown(key, meta[key]))
 	}
 	return strings.Join(parts, ", ")
 }
